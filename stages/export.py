@@ -83,6 +83,8 @@ class Export:
 
         lora = read_lora(source)
         model = self._find_model(lora)
+        if out is not None:
+            _check_holds_none(out, source, Path(model))
         if out is None or self.to in ("peft", "vllm"):
             from stages.exports.peft_form import make_vllm_command, write_even_adapter
 
@@ -175,16 +177,20 @@ def _check_out(out: Path, source: Path, model: str | None, *, overwrite: bool) -
     """Raise ExistingOutput for a place that must not be replaced."""
     if out.is_symlink():
         raise ExistingOutput(f"--out {out}: a symlink; give the path itself")
-    taken = [place for place in (source, Path(model or "")) if model is not None or place == source]
-    if any(out.resolve() == place.resolve() or out.resolve() in place.resolve().parents for place in taken):
-        raise ExistingOutput(f"--out {out}: holds what is exported; give another path")
+    _check_holds_none(out, source, *([Path(model)] if model is not None else []))
     if not out.exists():
         return
     if not overwrite:
         raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another path")
     ours = out.suffix == ".gguf" if out.is_file() else any((out / name).is_file() for name in _OURS)
-    if not ours:
+    if not ours or (out.is_dir() and any(each.is_dir() for each in out.iterdir())):
         raise ExistingOutput(f"--out {out}: is there and is no export; give another path")
+
+
+def _check_holds_none(out: Path, *places: Path) -> None:
+    """Raise ExistingOutput for a place that is, or holds, one of these, which are read."""
+    if any(out.resolve() in (place.resolve(), *place.resolve().parents) for place in places):
+        raise ExistingOutput(f"--out {out}: holds what is exported; give another path")
 
 
 def choose_adapter(lines: "Iterable[Record]", wanted: str | None, name: str) -> Path:

@@ -25,7 +25,7 @@ class Import:
         """Write the directory: whole or not at all. Return what was taken over from the file."""
         if file.is_dir():
             raise BadInput(f"{file}: a folder; give the .gguf file itself")
-        self._check_out()
+        self._check_out(file)
         from stages.exports.gguf.reading import write_model_of
 
         make_folder(self.out.parent)
@@ -33,9 +33,25 @@ class Import:
             remove_partials(self.out.parent, {self.out.name})
             return write_model_of(file, self.out, self.dtype)
 
-    def _check_out(self) -> None:
+    def _check_out(self, file: Path) -> None:
+        """Raise ExistingOutput for a place that must not be replaced: only what an import wrote may be."""
         out = self.out
-        if out.is_symlink() or (out.exists() and not (out / "config.json").is_file()):
-            raise ExistingOutput(f"--out {out}: is there and is no model directory; give another one")
+        if out.resolve() in (file.resolve(), *file.resolve().parents):
+            raise ExistingOutput(f"--out {out}: holds {file}, which is read; give another directory")
+        if out.is_symlink() or (out.exists() and not _is_import(out)):
+            raise ExistingOutput(f"--out {out}: is there and was not made by `seal import`; give another directory")
         if out.exists() and not self.overwrite:
             raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
+
+
+def _is_import(folder: Path) -> bool:
+    """True for a model's folder that `seal import` wrote, and in which nothing else was laid out since."""
+    from stages.models.checkpoints import CHECKPOINT_FILE  # late: help does without
+    from stages.models.directories import read_object
+
+    made = folder / CHECKPOINT_FILE
+    try:
+        told = read_object(made) if made.is_file() else {}
+        return "import" in told and not any(each.is_dir() for each in folder.iterdir())
+    except BadInput:
+        return False

@@ -1,5 +1,6 @@
 """An adapter as a PEFT directory that every program reads: one rank, one alpha, no patterns; and vLLM's command."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -57,4 +58,5 @@ def make_vllm_command(lora: PlainLora, model: str, adapter: Path, name: str) -> 
         raise BadConfig(f"adapter {adapter}: rank {lora.rank}, and vLLM takes {RANKS[-1]} at most; --to merged")
     rank = next(each for each in RANKS if each >= lora.rank)
     words = ["vllm", "serve", model, "--enable-lora", "--max-lora-rank", str(rank), "--lora-modules"]
-    return shlex.join([*words, f"{name}={adapter}"])
+    plain = not set("=,{") & set(f"{name}{adapter}")  # vLLM takes a comma for JSON and cuts at the sign
+    return shlex.join([*words, f"{name}={adapter}" if plain else json.dumps({"name": name, "path": str(adapter)})])

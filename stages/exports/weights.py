@@ -5,7 +5,7 @@ A merge is computed in float32 (in float64 for weights of that) and rounded once
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class ModelWeights:
     is_untied: bool = field(default=False, init=False)
     _changes: dict[str, LoraPart] = field(default_factory=dict, init=False)  # by tensor
     _sources: dict[str, str] = field(default_factory=dict, init=False)  # of tensors that the files do not have
+    _network: Any = field(default=None, init=False)  # without numbers
     _opened: dict[str, Any] = field(default_factory=dict, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
@@ -81,9 +82,22 @@ class ModelWeights:
                 told = f"{quote_name(layer)} has no weight of its own in {self.folder}"
                 raise BadConfig(f"adapter {lora.path}: {told}; merge it with peft's merge_and_unload")
             shape, wanted = self.tensors[name].shape, (part.up.shape[0], part.down.shape[1])
-            if shape != (wanted[::-1] if part.embedding or part.transposed else wanted):
+            turned = part.embedding or (self._is_turned(layer, part) if wanted[0] == wanted[1] else shape != wanted)
+            if shape != (wanted[::-1] if turned else wanted):
                 raise BadInput(f"adapter {lora.path}: {quote_name(layer)} does not fit {self.folder}")
-            self._changes[name] = part
+            self._changes[name] = replace(part, transposed=turned and not part.embedding)
+
+    def _is_turned(self, layer: str, part: LoraPart) -> bool:
+        """True if a square layer is (in, out), as GPT-2's: an adapter's one setting is that of its last layer."""
+        from transformers import AutoModelForCausalLM
+
+        try:
+            if self._network is None:
+                with torch.device("meta"):
+                    self._network = AutoModelForCausalLM.from_config(read_config(str(self.folder)))
+            return type(self._network.get_submodule(layer)).__name__ == "Conv1D"
+        except (AttributeError, ValueError):  # no such layer, or no language model alone
+            return part.transposed
 
     def _find(self, layer: str) -> str | None:
         names = (f"{layer}.weight", f"{layer.partition('.')[2]}.weight")  # the latter of the bare model
@@ -124,7 +138,12 @@ class ModelWeights:
         own = weight.dtype
         if change is not None:
             wide = torch.promote_types(own, torch.float32)
-            weight = weight.to(wide) + change.compute_change(wide)  # not in place: a file's numbers are shared
+            changed = weight.to(wide) + change.compute_change(wide)  # not in place: a file's numbers are shared
+            if not changed.to(dtype or own).isfinite().all() and weight.isfinite().all():
+                kind, adapter = str(dtype or own).removeprefix("torch."), self.lora.path if self.lora else self.folder
+                told = f"with it {quote_name(name)} has numbers that {kind} cannot hold"
+                raise BadConfig(f"adapter {adapter}: {told}; its training may have diverged")
+            weight = changed
         return weight.to(dtype or own)
 
     def _load(self, name: str) -> Tensor:

@@ -9,11 +9,12 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from stages.errors import BadConfig, ExistingOutput
 from stages.export import Export
 from stages.models.directories import read_model_tensors
+from tests.conftest import make_tokenizer
 from tests.exports.tiny import KINDS, compute_logits, load, make_architecture, make_lora
 
 NOISE = 2e-5  # of float32 logits up to about 20; the largest seen is 7e-6
@@ -104,3 +105,45 @@ def test_a_layer_that_the_files_do_not_have_is_named(
     with pytest.raises(BadConfig, match=r"'model.layers.0.self_attn.q_proj' has no weight of its own in"):
         Export(to="merged", out=tmp_path / "out", model=str(base)).run(loras["qwen2"])
     assert not (tmp_path / "out").exists()
+
+
+def test_square_layers_of_both_ways_round_are_each_merged_their_own_way(tmp_path: Path) -> None:
+    """GPT-2's layers are (in, out) and its head is not, and the one setting of an adapter is that of its last layer."""
+    base = tmp_path / "base"
+    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, tie_word_embeddings=False)
+    GPT2LMHeadModel(config).save_pretrained(base)
+    make_tokenizer().save_pretrained(base)
+    for name, targets in (("head last", ["attn.c_proj", "lm_head"]), ("blocks", ["attn.c_proj", "c_attn", "c_fc"])):
+        adapter = make_lora(base, tmp_path / name, target_modules=targets)
+        wanted, out = compute_logits(load(base, adapter)), merge(adapter, tmp_path / f"{name} merged")
+        found = compute_logits(load(out))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=NOISE)
+
+
+def test_numbers_that_the_bases_precision_cannot_hold_are_refused(tmp_path: Path) -> None:
+    base = make_architecture(tmp_path / "base", "qwen3", torch.float16)
+    for name, number in (("large", 1e6), ("diverged", float("nan"))):
+        weights = make_lora(base, tmp_path / name) / "adapter_model.safetensors"
+        loaded = load_file(weights)
+        next(weight for key, weight in loaded.items() if "lora_B" in key)[0, 0] = number
+        save_file(loaded, weights, {"format": "pt"})
+        with pytest.raises(BadConfig, match=r"adapter .*: with it '.*' has numbers that float16 cannot hold"):
+            merge(tmp_path / name, tmp_path / "merged")
+        assert not (tmp_path / "merged").exists()
+
+
+def test_nothing_that_is_read_and_no_folder_of_more_than_an_export_is_replaced(
+    loras: dict[str, Path], bases: dict[str, Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(bases["llama"], tmp_path / "base")
+    (base / "seal.json").write_text("{}")  # as if `seal sft` had made it
+    adapter = make_lora(base, tmp_path / "adapter", target_modules=["q_proj"])
+    for out in (base, tmp_path):
+        with pytest.raises(ExistingOutput, match=r"holds what is exported|is there and is no export"):
+            Export(to="merged", out=out, overwrite=True).run(adapter)  # the base is named by the adapter alone
+    work = tmp_path / "work"
+    (work / "notes").mkdir(parents=True)
+    (work / "seal.json").write_text("{}")
+    with pytest.raises(ExistingOutput, match="is there and is no export"):
+        Export(to="peft", out=work, overwrite=True).run(adapter)
+    assert (base / "model.safetensors").is_file() and (work / "notes").is_dir()

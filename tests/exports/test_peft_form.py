@@ -73,3 +73,9 @@ def test_a_rank_beyond_vllms_is_named(bases: dict[str, Path], tmp_path: Path) ->
     adapter = make_lora(bases["qwen2"], tmp_path / "adapter", r=513, target_modules=["q_proj"])
     with pytest.raises(BadConfig, match="rank 513, and vLLM takes 512 at most"):
         Export(to="vllm").run(adapter)
+
+
+def test_a_name_or_a_place_that_vllm_would_cut_is_told_as_json(bases: dict[str, Path], tmp_path: Path) -> None:
+    adapter = make_lora(bases["llama"], tmp_path / "lr=1e-3, two")
+    *_, told = shlex.split(Export(to="vllm", name="a b").run(adapter))
+    assert json.loads(told) == {"name": "a b", "path": str(adapter)}

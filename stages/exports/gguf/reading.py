@@ -107,7 +107,10 @@ def _encode(
     yield encode_header(header)
     for name in names:
         weight = _dequantize(file, file.tensors[find(name) or ""])
-        yield encode_tensor(architecture.turn_back(name, weight, settings).to(kind))
+        rounded = architecture.turn_back(name, weight, settings).to(kind)
+        if weight.isfinite().all() and not rounded.isfinite().all():
+            raise BadConfig(f"{file.path}: {name} has numbers that {dtype} cannot hold; give --dtype bfloat16")
+        yield encode_tensor(rounded)
 
 
 def _dequantize(file: GgufFile, tensor: StoredTensor) -> torch.Tensor:

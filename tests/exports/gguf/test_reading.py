@@ -1,6 +1,7 @@
 """A GGUF file becomes the model that it was made from: its weights, its settings, its tokenizer's start of a text."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from stages.errors import BadConfig, BadInput, ExistingOutput, MissingInput
@@ -186,3 +188,32 @@ def test_a_model_that_is_a_file_is_told_how_to_become_a_directory(bases: dict[st
         Import(out=tmp_path / "model").run(file)
     Import(out=tmp_path / "model", overwrite=True).run(file)
     check_model(str(tmp_path / "model"))
+
+
+def test_only_what_an_import_has_written_is_replaced(bases: dict[str, Path], tmp_path: Path) -> None:
+    own, project = tmp_path / "own", tmp_path / "project"
+    project.mkdir()
+    for name in ("config.json", "main.c"):
+        (project / name).write_text("{}")
+    Export(to="gguf", out=tmp_path / "model.gguf").run(bases["llama"])
+    Import(out=own).run(tmp_path / "model.gguf")
+    (own / "more").mkdir()
+    for out in (project, own):
+        with pytest.raises(ExistingOutput, match="is there and was not made by `seal import`; give another directory"):
+            Import(out=out, overwrite=True).run(tmp_path / "model.gguf")
+    (own / "more").rmdir()
+    inside = (tmp_path / "model.gguf").rename(own / "model.gguf")
+    with pytest.raises(ExistingOutput, match=r"holds .*model\.gguf, which is read; give another directory"):
+        Import(out=own, overwrite=True).run(inside)
+    assert inside.is_file() and (project / "main.c").is_file()
+
+
+def test_numbers_that_a_precision_cannot_hold_are_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    base = shutil.copytree(bases["llama"], tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    weights["model.norm.weight"][3] = 1e6
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    Export(to="gguf", out=tmp_path / "model.gguf").run(base)
+    with pytest.raises(BadConfig, match=r"model\.norm\.weight has numbers that float16 cannot hold; give --dtype bf"):
+        Import(out=tmp_path / "out", dtype="float16").run(tmp_path / "model.gguf")
+    assert not (tmp_path / "out").exists()
