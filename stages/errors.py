@@ -69,8 +69,9 @@ class Crashed(SealError):
 def refuse_given(flags: Mapping[str, object], why: str) -> None:
     """Raise BadConfig for the first of these flags that was given: it would have no effect."""
     for flag, value in flags.items():
-        if value is not None:
-            raise BadConfig(f"{flag if value is True else f'{flag} {value}'}: {why}")
+        if value not in (None, ()):
+            told = repr(value[0]) if isinstance(value, tuple) else value
+            raise BadConfig(f"{flag if value is True else f'{flag} {told}'}: {why}")
 
 
 def one_line(text: str) -> str:

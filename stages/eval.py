@@ -5,7 +5,7 @@ is: the baseline row, or with `in_context` the oracle row.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -59,6 +59,7 @@ class Eval:
     judge: JudgeSource
     in_context: bool = False
     max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
     chat: bool | None = None
     judge_given: str | None = None  # a judge that somebody chose: ARC has no use for one
     on: Path | None = None  # the tasks that every adapter answers, instead of its own
@@ -79,7 +80,7 @@ class Eval:
         anchors = read_exam(self.retain, "--retain", domain.name, domain.check) if self.retain else ()
         meter = LikelihoodMeter(domain, self.likelihood, self.in_context, bool(self.chat)) if self.likelihood else None
         if meter:
-            ways = {"--judge": self.judge_given, "--on": self.on, "--retain": self.retain}
+            ways = {"--judge": self.judge_given, "--on": self.on, "--retain": self.retain, "--stop": self.stop or None}
             meter.refuse_flags(self.engine.name, {**ways, "--max-tokens": self.max_tokens}, self.retrieval.retrieve)
         lines = source.sift(records, Scorable(meter or domain, on_others=bool(exam)))
         found, named, chats = survey_adapters(lines)
@@ -91,7 +92,8 @@ class Eval:
             refuse_other_tasks(lines, anchors)
         usable = {path: base for path, base in found.items() if str(path) not in lost}
         chat = answered_chat(self.chat, defaults.chat or self.engine.chats, chats)
-        answering = replace(defaults.answering, **({"max_tokens": self.max_tokens} if self.max_tokens else {}))
+        most = self.max_tokens or defaults.answering.max_tokens
+        answering = replace(defaults.answering, max_tokens=most, stop=self.stop)
         asked = chain((line.task for line in lines), anchors)
         domain, found_in = retrieve_chunks(domain, asked, self.retrieval, in_context=self.in_context)
         asking = _Asking(domain, answering, self.in_context, chat, usable, lost, exam, anchors, found_in)
@@ -112,7 +114,6 @@ class Eval:
 
     def _prepare_answers(self, lines: Sequence[Record], model: str, asking: "_Asking") -> Work:
         domain, judge_name = asking.domain, asking.domain.judge or self.judge.text
-
         todo = plan(lines)
 
         def open_both(finished: Sequence[Record]) -> "_Examiner":
@@ -129,7 +130,7 @@ class Eval:
             plan=todo,
             settings=lambda: {
                 **{"judge": domain.judge or self.judge.settings(), "in_context": self.in_context, "chat": asking.chat},
-                **{"sampling": asdict(asking.sampling), **self.engine.settings(model), **WHOLE_INPUT},
+                **{"sampling": asking.sampling.settings, **self.engine.settings(model), **WHOLE_INPUT},
                 **asking.name_tasks(),
                 **asking.library,
             },

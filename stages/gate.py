@@ -5,7 +5,7 @@ them let through, would add up.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class GateRule:
         return {
             **{"limit": self.limit, "retain": identify_tasks(self.anchors)},
             **{"judge": self.domain.judge or self.judge.settings(), "chat": self.chat},
-            **{"sampling": asdict(self.sampling)},
+            **{"sampling": self.sampling.settings},
         }
 
     def load_judge(self) -> Judge:

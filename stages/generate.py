@@ -129,7 +129,7 @@ class Generate:
             plan=todo,
             settings=lambda: {
                 **{"template": writing.template, **WHOLE_INPUT, "text": text},
-                **{"k": writing.samples, "chat": chat, "sampling": asdict(writing.sampling), **changed},
+                **{"k": writing.samples, "chat": chat, "sampling": writing.sampling.settings, **changed},
                 **self.engine.settings(model),
             },
             summary=describe_plan(

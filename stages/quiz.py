@@ -7,7 +7,7 @@ rewards, the other is kept back as an exam. So the loop needs no questions by pe
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -24,7 +24,7 @@ from stages.records.record import Record, Section
 from stages.records.task import DroppedQuestion, QaTask, Question, Quiz, make_task
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.services.base import report_engine, report_judge
-from stages.settings import Sampling
+from stages.settings import ANSWERING, Sampling
 from stages.tokens.token_counts import count_crowded
 from stages.work import WHOLE_INPUT, EngineSource, JudgeSource, Listing, Plan, Source, WholeSource, Work, describe_plan
 
@@ -45,6 +45,7 @@ class QuizRules:
     given: bool = False
     unchecked: bool = False
     exam: bool = False
+    answer_stop: tuple[str, ...] = ()  # stop strings of the answers by which questions are tried
 
     def refuse_unused(self) -> None:
         """Raise BadConfig for rules that would have no effect beside others."""
@@ -56,8 +57,11 @@ class QuizRules:
             share = None if self.exam_share == QuizRules.exam_share else self.exam_share
             writing |= {"--given": self.given or None, "--unchecked": self.unchecked or None, "--exam-share": share}
             refuse_given(writing, "--exam only takes out what was kept back before; leave one of them out")
+        if self.unchecked or self.exam:
+            way = "--exam" if self.exam else "--unchecked"
+            refuse_given({"--answer-stop": self.answer_stop}, f"{way} has no question answered; leave one of them out")
         if self.given:
-            idle = {"--given --unchecked": self.unchecked or None}
+            idle: dict[str, object] = {"--given --unchecked": self.unchecked or None}
             refuse_given(idle, "the questions are neither written nor tried; leave one of them out")
             refuse_given(writing, "--given writes no questions; leave one of them out")
 
@@ -78,6 +82,9 @@ class MakeQuiz:
     def prepare(self, records: Sequence[Record], source: Source | None = None) -> Work | Listing:
         source, rules = source or WholeSource(records), self.rules
         rules.refuse_unused()
+        if rules.given or rules.exam:
+            told = "no questions are written; those that are there are answered up to --answer-stop"
+            refuse_given({"--stop": self.sampling.get("stop")}, told)
         if not source.facts.lines:
             return Listing(WHOLE_INPUT)
         domain = find_domain(source.facts.domains)
@@ -98,7 +105,8 @@ class MakeQuiz:
             settings=lambda: {
                 **{"template": template, "k": rules.samples, "given": rules.given, "unchecked": rules.unchecked},
                 **({} if rules.exam_share == QuizRules.exam_share else {"exam_share": rules.exam_share}),
-                **{"sampling": asdict(drawn), "chat": chat, "judge": self.judge.settings()},
+                **({"answer_stop": list(rules.answer_stop)} if rules.answer_stop else {}),
+                **{"sampling": drawn.settings, "chat": chat, "judge": self.judge.settings()},
                 **{**self.engine.settings(model), **WHOLE_INPUT},
             },
             summary=describe_plan(f"let {model} write and try questions about {len(lines)} passages", drawn),
@@ -203,8 +211,8 @@ def run(
     found = [each.drop(find_flaws(task, each.kept)) for task, each in zip(tasks, found, strict=True)]
     if not asking.rules.unchecked:
         posed = [_pose(line, each.kept) for line, each in zip(lines, found, strict=True)]
-        seed = asking.sampling.seed
-        tried = dict(try_questions(posed, engine, judge, chat=asking.chat, seed=seed, progress=progress))
+        answering = replace(ANSWERING, seed=asking.sampling.seed, stop=asking.rules.answer_stop)
+        tried = dict(try_questions(posed, engine, judge, answering, chat=asking.chat, progress=progress))
         reasons = [[tried[task.id, question.id] for question in task.questions] for task in posed]
         found = [each.drop(flaws) for each, flaws in zip(found, reasons, strict=True)]
         found = [each.drop(find_leaks(each.kept)) for each in found]

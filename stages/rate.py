@@ -5,7 +5,7 @@ A reply that gives no points leaves the self-edit unscored: a rater that writes 
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from stages.domains.base import Domain, find_domain
@@ -56,7 +56,7 @@ class Rate:
             plan=todo,
             settings=lambda: {
                 **{"rubric": content_id(rubric), "lowest": self.scale.lowest, "highest": self.scale.highest},
-                **{"chat": chat, "sampling": asdict(sampling), **self.engine.settings(model), **WHOLE_INPUT},
+                **{"chat": chat, "sampling": sampling.settings, **self.engine.settings(model), **WHOLE_INPUT},
             },
             summary=describe_plan(f"let {model} rate {len(lines)} self-edits", sampling),
             open=lambda finished: _Rater(todo.wanted, self.engine.load(model), ask, self.scale),

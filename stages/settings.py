@@ -4,7 +4,8 @@
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -36,6 +37,7 @@ class Doc:
     """What a setting does, for help. `metavar` stands for its value there; `flag` is its name if not the field's own.
 
     `default` is said instead of the value itself; `values` are some to choose from; `panel` is the title over it.
+    `read` makes each text of a tuple of what was written in the shell.
     """
 
     text: str = ""
@@ -44,7 +46,34 @@ class Doc:
     default: str = ""
     values: tuple[str, ...] = ()
     panel: str = ""
+    read: Callable[[str], str] = str
 
+
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+def read_escapes(text: str) -> str:
+    r"""Return a stop string as it was written in the shell: \n, \t and \\ stand for a line's end, a tab, a backslash.
+
+    Raises BadConfig for a backslash before anything else.
+    """
+
+    def read(found: re.Match[str]) -> str:
+        if found[1] not in _ESCAPES:
+            raise BadConfig(rf"the stop string '{text}': {found[0]} is none of \n, \t and \\; write \\ for a backslash")
+        return _ESCAPES[found[1]]
+
+    return re.sub(r"\\(.|\Z)", read, text, flags=re.DOTALL)
+
+
+STOP = Doc(
+    r"A text ends before this one, which is left out (repeat it): '\n', the line's end; \t and \\ are known, too.",
+    "TEXT",
+    "--stop",
+    default="none",
+    panel="Sampling",
+    read=read_escapes,
+)
 
 ModelName = Annotated[
     str | None,
@@ -80,6 +109,20 @@ class Sampling:
     top_p: Annotated[float, Ge(0.0), Le(1.0), Doc("Nucleus sampling; 1 keeps all tokens.", "P")] = 0.95  # SEAL App. B
     max_tokens: Annotated[int, Ge(1), Doc("Most tokens of a completion.", "N")] = 8192  # official make_squad_data
     seed: int = 0
+    stop: Annotated[tuple[str, ...], STOP] = ()  # official query server: end tokens alone
+
+    def __post_init__(self) -> None:
+        """Raise BadConfig for a stop string that is none."""
+        if isinstance(self.stop, str):
+            raise BadConfig(f"the stop string {self.stop!r}: stands alone; give a tuple of them")
+        if "" in self.stop:
+            raise BadConfig("the stop string '': is empty, and would end every text before it begins; leave it out")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What records and a run's settings say of it: stop strings only where there are some."""
+        found = {name: value for name, value in vars(self).items() if name != "stop"}
+        return {**found, **({"stop": list(self.stop)} if self.stop else {})}
 
 
 ANSWERING = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official query server: greedy, 64 tokens

@@ -6,9 +6,9 @@ examples/loop.py shows it: resume(Generate(LocalEngine("DIR"), samples=2), recor
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from stages.errors import ExistingOutput
 from stages.files import make_folder, replace_file, write_all
@@ -22,9 +22,7 @@ from stages.records.record import Record, Section
 from stages.records.stored.by_key import RecordsByKey
 from stages.records.strict_json import parse_json
 from stages.services.base import Call
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from stages.settings import Sampling
 
 WHOLE_INPUT = {"limit": None, "shard": None}  # settings of a run; the shell puts in --limit and --shard
 
@@ -242,9 +240,9 @@ class JudgeSource(Protocol):
         """Yield what a server would be asked."""
 
 
-def describe_plan(text: str, settings: "DataclassInstance | Mapping[str, Any]") -> str:
+def describe_plan(text: str, settings: Sampling | Mapping[str, Any]) -> str:
     """Say what would be done, and how."""
-    return f"{text}; {json.dumps(settings if isinstance(settings, Mapping) else asdict(settings))}"
+    return f"{text}; {json.dumps(settings.settings if isinstance(settings, Sampling) else settings)}"
 
 
 def resume(stage: Stage, records: Sequence[Record], file: Path, progress: Progress = NullProgress()) -> list[Record]:

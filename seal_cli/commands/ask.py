@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from seal_cli.flags import options as opt
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.expand import Without
-from stages.settings import ANSWERING, Doc, Sampling
+from stages.settings import ANSWERING, STOP, Doc, Sampling
 
 _PANEL = Sampling.panel
 
@@ -36,12 +36,13 @@ class AskFlags:
         ANSWERING.top_p
     )
     max_tokens: Annotated[int, Ge(1), Doc("Most tokens of an answer.", "N", panel=_PANEL)] = ANSWERING.max_tokens
+    stop: Annotated[tuple[str, ...], STOP] = ()
     seed: Annotated[int, Doc("The same question with the same seed has the same answer.", "S", panel=_PANEL)] = 0
     chat: opt.Chat = None
 
     @property
     def sampling(self) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed)
+        return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed, self.stop)
 
 
 def ask(
@@ -63,6 +64,7 @@ def ask(
     \b
     Examples:
       seal ask DIR --adapter runs/mine "Where was Ada born?"
+      seal ask BASE --stop '\\n' "Where was Ada born?"     (a base model's answer is its first line)
       seal ask DIR --adapter adapters.jsonl --title "Ada"
       seal ask DIR --adapter a --adapter b --alone < questions.txt
       seal ask DIR "Where was Ada born?" --in-context ada.txt --json

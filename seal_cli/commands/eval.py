@@ -12,7 +12,7 @@ from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.judge import JudgeFlags, describe_judge
 from seal_cli.flags.run import InputFlags, RunFlags
 from stages.cluster.settings import Cluster
-from stages.settings import Doc, ModelName, Retrieval, Sampling
+from stages.settings import STOP, Doc, ModelName, Retrieval, Sampling
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class EvalFlags:
             panel=Sampling.panel,
         ),
     ] = None
+    stop: Annotated[tuple[str, ...], STOP] = ()
     chat: opt.Chat = None
     on: Annotated[
         Path | None, Doc("Every adapter answers the tasks of this file instead of its own: a line for each.", "FILE")
@@ -84,6 +85,7 @@ def evaluate(
       seal eval adapters.jsonl -o scores.jsonl
       seal eval tasks.jsonl --model DIR                  (no update)
       seal eval tasks.jsonl --model DIR --in-context     (passage in sight)
+      seal eval tasks.jsonl --model BASE --stop '\\n'     (a base model's answer is its first line)
       seal eval exam.jsonl --model DIR --retrieve tasks.jsonl --chunks 3 -o rag.jsonl
       seal eval adapters.jsonl --engine openai --base-url http://localhost:8000/v1 --model NAME
       seal eval adapters.jsonl --judge openai:gpt-4.1 -o scores.jsonl

@@ -1,6 +1,6 @@
 """`seal quiz`"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
@@ -11,7 +11,7 @@ from seal_cli.flags.expand import Given
 from seal_cli.flags.forecast import ForecastFlags
 from seal_cli.flags.judge import JudgeFlags
 from seal_cli.flags.run import InputFlags, RunFlags
-from stages.settings import Doc, ModelName, Sampling
+from stages.settings import STOP, Doc, ModelName, Sampling
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class QuizFlags:
     exam: Annotated[bool, Doc("Only turn lines of this stage to the questions that were kept back; no model runs.")] = (
         False
     )
+    answer_stop: Annotated[
+        tuple[str, ...],
+        replace(
+            STOP, text="An answer by which a question is tried ends before this text (repeat it).", flag="--answer-stop"
+        ),
+    ] = ()
 
 
 def quiz(

@@ -73,7 +73,7 @@ def _read_group(kind: Any) -> tuple[_Options, _Make]:
             continue
         told = describe_field(kind, field) if given else ""
         if option := _make_option(field.name, hint, default, kind.panel, told):
-            options[option.name], makers[field.name] = option, methodcaller("get", option.name)
+            options[option.name], makers[field.name] = option, _make_reader(option.name, hint)
 
     def make(values: Mapping[str, Any]) -> Any:
         found = {name: value for name, make in makers.items() if (value := make(values)) is not None}
@@ -81,6 +81,14 @@ def _read_group(kind: Any) -> tuple[_Options, _Make]:
         return Given(found) if given else kind(**found)
 
     return options, make
+
+
+def _make_reader(name: str, hint: Any) -> _Make:
+    """Return what takes an option's value from all values; of a field that repeats, as its Doc reads each text."""
+    read = next((note.read for note in _split(hint)[1:] if isinstance(note, Doc)), str)
+    if read is str:
+        return methodcaller("get", name)
+    return lambda values: None if values.get(name) is None else tuple(map(read, values[name]))
 
 
 def _make_option(name: str, hint: Any, default: Any, panel: str, told: str = "") -> Parameter | None:

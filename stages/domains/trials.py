@@ -10,7 +10,7 @@ from stages.records.frozen import content_id, derive_seed
 from stages.records.task import UNCHECKED, QaTask, Question
 from stages.records.thoughts import explain_no_answer, extract_answer
 from stages.scoring.grading import grade_groups
-from stages.settings import ANSWERING
+from stages.settings import Sampling
 
 _TWICE = 0.7  # the temperature at which a question is asked twice more
 
@@ -56,16 +56,19 @@ def _find_flaw(verdicts: Sequence[Verdict]) -> str | None:
 
 
 def try_questions(
-    tasks: Sequence[QaTask], engine: Engine, judge: Judge, *, chat: bool, seed: int, progress: Progress
+    tasks: Sequence[QaTask], engine: Engine, judge: Judge, answering: Sampling, *, chat: bool, progress: Progress
 ) -> Iterator[tuple[tuple[str, str], str | None]]:
-    """Yield ((task's id, question's id), the reason to drop it or None) for every question, as verdicts come."""
+    """Yield ((task's id, question's id), the reason to drop it or None) for every question, as verdicts come.
+
+    `answering`: how answers are drawn, but for the temperature; each has a seed of its own, derived from this one.
+    """
     progress.set_phase("trying questions")
     requests = list[tuple[str, Request]]()
     for task in tasks:
         for trial in _TRIALS:
             for query in QA().queries(task, in_context=trial.in_context, chat=chat):
                 name = content_id(task.id, query.id, trial.name)
-                drawn = replace(ANSWERING, temperature=trial.temperature, seed=derive_seed(seed, name))
+                drawn = replace(answering, temperature=trial.temperature, seed=derive_seed(answering.seed, name))
                 requests.append((task.id, Request(name, query.prompt, drawn)))
     said = {each.id: each for each in sample_all(requests, engine, progress)}
     progress.set_phase("judging")

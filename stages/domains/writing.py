@@ -1,7 +1,7 @@
 """Ask for self-edits, in ways that their domain and engine have, and write them down as lines."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from stages.domains.base import Domain, refuse_flags
 from stages.domains.qa import require_passage
@@ -122,7 +122,7 @@ def make_edit(sought: EditRequest, completion: Completion, model: str, writing: 
         completion=completion.text,
         finish=completion.finish,
         tokens=completion.tokens,
-        sampling=asdict(sought.request.sampling) | ({"structured": True} if sought.request.schema else {}),
+        sampling=sought.request.sampling.settings | ({"structured": True} if sought.request.schema else {}),
         error=error,
         chosen=chosen,
     )

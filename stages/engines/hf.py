@@ -27,7 +27,9 @@ from stages.models.device import Device, suppress_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.stacked_lora import LoraStack, SlotRows
 from stages.models.tuned_models import is_tuned_model, read_tuned_model
+from stages.tokens.stop_strings import hold_back
 from stages.tokens.tokenization import (
+    StopCheck,
     context_overflow,
     decode_completion,
     encode_prompt,
@@ -207,7 +209,9 @@ class HFEngine:
             return make_measured_row(self.tokenizer, request)
         prompt = encode_prompt(self.tokenizer, request.prompt)
         room = limit_completion(request.sampling, len(prompt), self.context, self.model)
-        return PromptRow(prompt, room, request.sampling)
+        stops, chat = request.sampling.stop, not isinstance(request.prompt, str)
+        check = StopCheck(self.tokenizer, stops, prompt, chat) if stops else None
+        return PromptRow(prompt, room, request.sampling, check)
 
     def _tell(self, request: Request, row: _Row, found: Sequence[int] | Measured | None) -> Completion:
         """The completion of what was computed: tokens, or a log-probability; None: of broken logits."""
@@ -220,7 +224,8 @@ class HFEngine:
             )
             return replace(measured, token_log_probabilities=found.tokens)
         chat = not isinstance(request.prompt, str)
-        return decode_completion(self.tokenizer, self.ends, request.id, found, row.prompt, chat=chat)
+        stops = request.sampling.stop
+        return decode_completion(self.tokenizer, self.ends, request.id, found, row.prompt, stops, chat=chat)
 
     def _group(self, rows: Sequence[_Row]) -> list[Sequence[int]]:
         """The places of all rows, or of those whose prompts are equally long, shortest first."""
@@ -268,10 +273,12 @@ class HFEngine:
         return None
 
     def _let_hear(self, requests: Sequence[Request], rows: Sequence[_Row], texts: Sequence[Sequence[int]]) -> None:
-        """Tell what each request has so far, without the half of a character at its end."""
+        """Tell what each request has so far, without the half of a character, or of a stop string, at its end."""
         for request, row, text in zip(requests, rows, texts, strict=True):
             if self.hear:
-                self.hear(request.id, self._tell(request, row, text).text.rstrip("\ufffd"))
+                said = self._tell(request, row, text)
+                shown = said.text.rstrip("\ufffd")
+                self.hear(request.id, shown if said.finish == "stop" else hold_back(shown, request.sampling.stop))
 
     def _shrink(self, rows: int) -> None:
         """Take half of so many rows at a time from here on."""

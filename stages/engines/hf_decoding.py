@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from stages.settings import Sampling
+from stages.tokens.tokenization import StopCheck
 
 SHORTLIST = 64  # of the likeliest tokens: most often they hold the mass of top_p
 MAX_REJECTIONS = 8  # draws that are looked at one by one, before a whole row is sorted
@@ -29,11 +30,12 @@ Report = Callable[[int, int], object]  # told after each token: how many were wr
 
 @dataclass(frozen=True)
 class PromptRow:
-    """A prompt (token ids) to complete by at most `limit` tokens."""
+    """A prompt (token ids) to complete by at most `limit` tokens, or up to a stop string."""
 
     prompt: Sequence[int]
     limit: int
     sampling: Sampling
+    stop: StopCheck | None = None
 
 
 def complete(
@@ -45,7 +47,7 @@ def complete(
     report: Report = lambda tokens, ended: None,
     see: See | None = None,
 ) -> list[list[int] | None]:
-    """Return the tokens after each prompt, up to and with its end token, or up to its limit.
+    """Return the tokens after each prompt, up to and with its end token or its stop string, or up to its limit.
 
     None for a row whose logits were not finite before its end. `network` may be wrapped by peft. `see` is told the
     tokens after each prompt as they come, cut as those that are returned.
@@ -56,7 +58,7 @@ def complete(
     processors, criteria = LogitsProcessorList([sampler]), StoppingCriteriaList([stop])
     settings = {"max_new_tokens": longest, "pad_token_id": pad}
     grown = _generate(network, prompts, settings, logits_processor=processors, stopping_criteria=criteria)
-    texts = _cut_all(grown, rows, ends)
+    texts = stop.cut_all(grown)
     return [None if sampler.broken.get(place, len(text)) < len(text) else text for place, text in enumerate(texts)]
 
 
@@ -81,7 +83,7 @@ def _generate(network: Any, prompts: Sequence[Sequence[int]], settings: Mapping[
 
 
 class _StopRows(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its own limit, at an end token, or where its logits break; reports progress."""
+    """Ends each row at its limit, an end token, a stop string, or where its logits break; reports progress."""
 
     def __init__(
         self,
@@ -96,22 +98,37 @@ class _StopRows(StoppingCriteria):  # type: ignore[misc]
         self.ends = torch.tensor(sorted(ends), dtype=torch.long, device=device)
         self.done = torch.zeros(len(rows), dtype=torch.bool, device=device)
         self.sampler, self.report, self.written, self.writing = sampler, report, 0, len(rows)
-        self.see, self.rows, self.cut_at = see, rows, ends
+        self.see, self.cut_at = see, ends
+        self.lengths = {place: row.limit for place, row in enumerate(rows)}  # tokens that a row has at most
+        self.checks = {place: row.stop for place, row in enumerate(rows) if row.stop}  # of those that may go on
 
     def __call__(self, input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
         self.written += 1
         self.done |= torch.isin(input_ids[:, -1], self.ends) | (self.written >= self.limits)
         if self.sampler.broken:
             self.done[list(self.sampler.broken)] = True
+        if self.checks:
+            self._end_at_stop_strings(input_ids)
         before, self.writing = self.writing, int((~self.done).sum())
         self.report(before, before - self.writing)
         if self.see:
-            self.see(_cut_all(input_ids[:, -self.written :], self.rows, self.cut_at))
+            self.see(self.cut_all(input_ids[:, -self.written :]))
         return self.done
 
+    def _end_at_stop_strings(self, input_ids: Tensor) -> None:
+        most = min(self.written, max(check.tail_tokens for check in self.checks.values()))
+        tails, done = input_ids[:, -most:].tolist(), self.done.tolist()
+        for place, check in list(self.checks.items()):
+            if done[place]:
+                del self.checks[place]
+            elif check.may_end(tails[place]) and check.has_ended(input_ids[place, -self.written :].tolist()):
+                self.done[place] = True
+                self.lengths[place] = self.written
+                del self.checks[place]
 
-def _cut_all(grown: Tensor, rows: Sequence[PromptRow], ends: Collection[int]) -> list[list[int]]:
-    return [_cut(text[: row.limit], ends) for text, row in zip(grown.tolist(), rows, strict=True)]
+    def cut_all(self, grown: Tensor) -> list[list[int]]:
+        """Return the tokens (rows, as many as the longest has) of each row without those behind its end."""
+        return [_cut(text[: self.lengths[place]], self.cut_at) for place, text in enumerate(grown.tolist())]
 
 
 def _cut(text: list[int], ends: Collection[int]) -> list[int]:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ from stages.services.base import Call, Failure, LimitName, Reply, Transport
 from stages.services.dialect import Dialect
 from stages.services.responses import ChoiceText, first_choice
 from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_completion, make_unload_call
+from stages.tokens.stop_strings import find_stop, hold_back
 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
@@ -94,7 +95,7 @@ class OpenAIEngine:
         more = {**(_NEUTRAL if self.server.vllm else {}), **(_STREAMED if self.hear else {}), **self.more}
         body = self.dialect.write({**call.body, **more})
         self.asked[request.id] = replace(asked, model=model, tries=asked.tries + 1, body=body)
-        hear = partial(self.hear, request.id) if self.hear else None
+        hear = partial(_hear_up_to_stop, self.hear, request) if self.hear else None
         self.transport.submit(replace(call, body=body, hear=hear))
 
     def _call(self, call: Call) -> Reply:
@@ -136,7 +137,7 @@ class OpenAIEngine:
             left[asked.request.adapter] -= 1
             if asked.request.adapter and not left[asked.request.adapter]:
                 self.loras.unload(asked.request.adapter)
-            found = _parse_reply(reply)
+            found = _parse_reply(reply, asked.request.sampling.stop)
             self.failed += found.finish == "failed"
             self.transport.progress.add_written(found.tokens or 0)
             yield found
@@ -172,6 +173,8 @@ def make_call(request: Request, model: str, limit_name: LimitName, limit: int | 
         "top_p": sampling.top_p,
         "seed": sampling.seed,
     }
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
     if request.schema:
         schema = {"name": "self_edit", "strict": True, "schema": dict(request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}  # as OpenAI and vLLM take it
@@ -179,7 +182,14 @@ def make_call(request: Request, model: str, limit_name: LimitName, limit: int | 
     return Call(request.id, path, body, final=(404,) if request.adapter else ())
 
 
-def _parse_reply(reply: Reply) -> Completion:
+def _hear_up_to_stop(hear: Hear, request: Request, text: str) -> None:
+    """Tell what may be shown of a text: a server may write a stop string before it ends there, or not know it."""
+    stops = request.sampling.stop
+    place = find_stop(text, stops)
+    hear(request.id, hold_back(text, stops) if place is None else text[:place])
+
+
+def _parse_reply(reply: Reply, stops: Sequence[str]) -> Completion:
     """The completion in a reply. One without a text is a failure of the service, not of the model.
 
     A thought that the server tells apart is put before the text, as other servers leave it there; without a text it has
@@ -191,7 +201,7 @@ def _parse_reply(reply: Reply) -> Completion:
 
     if reply.body is None:
         return fail(str(reply.failure or "api_error: no answer"))
-    found = first_choice(reply.body)
+    found = _cut_at_stop(first_choice(reply.body), stops)
     finish: Finish = _FINISHES.get(found.finish or "", "unknown")
     read, written = (_get_count(reply.body, name) for name in ("prompt_tokens", "completion_tokens"))
     if finish == "refused" or found.refusal:
@@ -203,6 +213,15 @@ def _parse_reply(reply: Reply) -> Completion:
     if text is None or (not text and finish == "length"):
         return fail(_explain_no_text(found, thought=_has_hidden_reasoning(reply.body)))
     return Completion(reply.id, text, finish, written, prompt_tokens=read)
+
+
+def _cut_at_stop(found: ChoiceText, stops: Sequence[str]) -> ChoiceText:
+    """The choice up to its first stop string, which may stand in the thought, whatever the server made of it."""
+    if found.thought and (place := find_stop(found.thought, stops)) is not None:
+        return replace(found, thought=found.thought[:place], text=None, finish="stop")
+    if found.text and (place := find_stop(found.text, stops)) is not None:
+        return replace(found, text=found.text[:place], finish="stop")
+    return found
 
 
 def _join_text(found: ChoiceText) -> str | None:

@@ -4,7 +4,7 @@ Each of the samples of one prompt is a request with a seed of its own; they shar
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -30,6 +30,7 @@ from stages.models.device import Device, is_out_of_memory
 from stages.models.loading import load_network, load_tokenizer
 from stages.settings import Sampling
 from stages.tokens.tokenization import (
+    StopCheck,
     context_overflow,
     decode_completion,
     encode_prompt,
@@ -91,7 +92,7 @@ class VLLMEngine:
         try:
             while waiting or flying:
                 self._top_up(waiting, flying, loras, progress)
-                for key, row, finish in self._step():
+                for key, row, finish in self._step(flying):
                     request = flying.pop(key)
                     progress.add_written(len(row))
                     yield self._completion(request, row, finish)
@@ -160,22 +161,38 @@ class VLLMEngine:
             stop_token_ids=sorted(self.ends),
             ignore_eos=True,  # it knows no other end than these
             detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.CUMULATIVE if sampling.stop else RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(json=dict(request.schema)) if request.schema else None,
         )
         self.llm.add_request(key, {"prompt_token_ids": prompt}, params, lora_request=lora)
         return key
 
-    def _step(self) -> list[tuple[str, list[int], str]]:
-        """One token for every request in work. (key, tokens, why it ended) of those that this finished."""
+    def _step(self, flying: Mapping[str, Request]) -> list[tuple[str, list[int], str]]:
+        """One token for every request in work. (key, tokens, why it ended) of those that this finished.
+
+        Where a stop string ends a text we find out, by the tokens: vLLM gets no texts, and has no tokenizer.
+        """
         with translate_errors(self.model, self.sizes):
-            ended = [output for output in self.llm.step() if output.finished]
-        return [(each.request_id, list(each.outputs[0].token_ids), each.outputs[0].finish_reason) for each in ended]
+            told = [(each.request_id, each.outputs[0], each.finished) for each in self.llm.step()]
+        found = [(key, list(said.token_ids), said.finish_reason) for key, said, finished in told if finished]
+        for key, said, finished in told:
+            if not finished and key in flying and self._has_ended(flying[key], said.token_ids):
+                self.llm.abort_request([key])
+                found.append((key, list(said.token_ids), "stop"))
+        return [each for each in found if each[0] in flying]  # what was broken off may be told once more
+
+    def _has_ended(self, request: Request, row: Sequence[int]) -> bool:
+        """Return True if the text has reached one of its stop strings."""
+        check = StopCheck(self.tokenizer, request.sampling.stop)
+        if not check.stops or not check.may_end(row[-check.tail_tokens :]):
+            return False
+        return self._completion(request, list(row), "length").finish == "stop"
 
     def _completion(self, request: Request, row: list[int], finish: str) -> Completion:
         if finish in ("stop", "length"):
             prompt, chat = encode_prompt(self.tokenizer, request.prompt), not isinstance(request.prompt, str)
-            return decode_completion(self.tokenizer, self.ends, request.id, row, prompt, chat=chat)
+            stops = request.sampling.stop
+            return decode_completion(self.tokenizer, self.ends, request.id, row, prompt, stops, chat=chat)
         return Completion(request.id, "", "failed", None, f"vLLM ended it with {finish}")
 
     def _load(self, adapter: Path) -> Any:
@@ -204,7 +221,7 @@ class VLLMEngine:
         with silence():
             self._ask(Request("", "a", Sampling(0.0, 1.0, 1)), self.blank)
             while self.llm.has_unfinished_requests():
-                self._step()
+                self._step({})
 
 
 def explain_refusal(adapter: Path, error: Exception) -> SealError:

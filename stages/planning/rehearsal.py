@@ -25,7 +25,8 @@ def get_kind(request: Request) -> str:
     if request.continuation is not None:
         return "measured adapter" if request.adapter else "measured"
     way = "drawn" if request.sampling.temperature > 0 else "greedy"
-    return f"{way} {request.sampling.max_tokens}{' adapter' if request.adapter else ''}"
+    until = "".join(f" until {stop!r}" for stop in request.sampling.stop)
+    return f"{way} {request.sampling.max_tokens}{until}{' adapter' if request.adapter else ''}"
 
 
 @dataclass(frozen=True)

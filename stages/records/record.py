@@ -121,7 +121,7 @@ class SelfEdit(FrozenModel):
     tokens: Count | None
     """Length of the completion in tokens; null: not known."""
     sampling: dict[str, Any]
-    """How it was drawn: temperature, top_p, max_tokens (tokens), seed."""
+    """How it was drawn: temperature, top_p, max_tokens (tokens), seed; stop strings where there were some."""
     error: str | None
     """Why it cannot be read (worth 0), or never came or ends within a thought (unscored); null: neither."""
     chosen: ArcChoice | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from stages.services.base import Failure, LimitName
 
 _OPTIONAL = (  # what can be left out
-    *("temperature", "top_p", "seed", "n", "top_k", "min_p", "repetition_penalty", "stream_options"),
+    *("temperature", "top_p", "seed", "n", "top_k", "min_p", "repetition_penalty", "stream_options", "stop"),
 )
 _OTHER_NAME = re.compile(r"\b[Uu]se '?(max_tokens|max_completion_tokens)'? instead")
 _REFUSAL = re.compile(
@@ -19,8 +19,10 @@ _REFUSAL = re.compile(
     r"|cannot both|not available|must be 1\b|may only be|invalid (?:value|parameter)",
     re.IGNORECASE,
 )
+_QUOTED = ("n", "stop")  # words that a sentence may hold otherwise
 _PARAMETER = re.compile(
-    rf"\b({'|'.join(name for name in _OPTIONAL if len(name) > 1)})\b|['\"`](n)['\"`]|parameter:? (n)\b"
+    rf"\b({'|'.join(name for name in _OPTIONAL if name not in _QUOTED)})\b"
+    rf"|['\"`]({'|'.join(_QUOTED)})['\"`]|parameter:? ({'|'.join(_QUOTED)})\b"
 )
 
 
@@ -47,7 +49,8 @@ class Dialect:
         if name in self.left_out:
             return ""
         self.left_out.add(name)
-        return f"{server} does not take {name} {body[name]}: it is left out from here on, and the server's own counts"
+        instead = "texts are cut here" if name == "stop" else "the server's own counts"
+        return f"{server} does not take {name} {body[name]}: it is left out from here on, and {instead}"
 
 
 def get_wanted_limit(failure: Failure | None) -> LimitName | None:

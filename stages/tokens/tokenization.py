@@ -20,7 +20,9 @@ from stages.tokens.chat_templates import (
     open_turn,
 )
 from stages.tokens.control_tokens import ControlTokens
+from stages.tokens.stop_strings import find_stop
 
+_SPARE_TOKENS = 8  # without letters, such as control tokens, that may stand within a stop string
 _MARK_TOKENS = 32  # at the end of a prompt: no mark of a thought has more
 MARKUP_TOKENS = 256  # that a template and a tokenizer may put around a text: Llama 3.2 puts 30 around a system's
 
@@ -183,20 +185,46 @@ def decode_completion(
     request_id: str,
     row: Sequence[int],
     prompt: Sequence[int] = (),
+    stops: Sequence[str] = (),
     *,
     chat: bool = False,
 ) -> Completion:
-    """Decode the tokens of a completion (cut at their own limit) up to the first end token.
+    """Decode the tokens of a completion (cut at their own limit) up to the first end token or stop string.
 
     If the prompt ends in the mark that opens a thought, the text begins with it, so that the thought's end is known. Of
     a `chat`, the blank that the template puts before what is said is left out.
     """
-    stop = next((place for place, token in enumerate(row) if token in ends), len(row))
+    end = next((place for place, token in enumerate(row) if token in ends), len(row))
     opening = find_opened_thought(tokenizer.decode(prompt[-_MARK_TOKENS:], skip_special_tokens=False)) if prompt else ""
-    text = _decode(get_control_tokens(tokenizer), row[:stop], opening)
+    text = _decode(get_control_tokens(tokenizer), row[:end], opening)
     text = text.removeprefix(get_leading_blank(tokenizer)) if chat else text
-    finish: Finish = "stop" if stop < len(row) else "length"
-    return Completion(request_id, text, finish, stop, prompt_tokens=len(prompt) or None)
+    cut = find_stop(text, stops, len(opening) if text.startswith(opening) else 0)
+    finish: Finish = "stop" if cut is not None or end < len(row) else "length"
+    return Completion(request_id, text[:cut], finish, end, prompt_tokens=len(prompt) or None)
+
+
+@dataclass(frozen=True)
+class StopCheck:
+    """Tells whether the tokens of a completion have reached a stop string. Its fields are as in `decode_completion`."""
+
+    tokenizer: Any
+    stops: tuple[str, ...]
+    prompt: Sequence[int] = ()
+    chat: bool = False
+
+    @cached_property
+    def tail_tokens(self) -> int:
+        """How many of the last tokens `may_end` has to see: each token of a stop string has a byte of it or more."""
+        return max(len(stop.encode("utf-8", "replace")) for stop in self.stops) + _SPARE_TOKENS
+
+    def may_end(self, tail: Sequence[int]) -> bool:
+        """Return True if the last tokens may have completed a stop string. Quick: it errs on this side alone."""
+        text = get_control_tokens(self.tokenizer).decode(tail, keep=TOKENS)
+        return find_stop(text, self.stops) is not None
+
+    def has_ended(self, row: Sequence[int]) -> bool:
+        """Return True if the text of all tokens has reached a stop string."""
+        return decode_completion(self.tokenizer, (), "", row, self.prompt, self.stops, chat=self.chat).finish == "stop"
 
 
 def _decode(controls: ControlTokens, ids: Sequence[int], opening: str) -> str:

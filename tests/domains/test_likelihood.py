@@ -222,6 +222,7 @@ def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded() -> None:
     for named, words in (
         ({"engine": "vllm"}, "--likelihood answers: --engine vllm does not tell how likely a given text is"),
         ({"max_tokens": 8}, "--max-tokens 8: --likelihood answers writes no answers; leave one of them out"),
+        ({"stop": ("\n",)}, r"--stop '\\n': --likelihood answers writes no answers; leave one of them out"),
         ({"judge_given": "exact"}, "--judge exact: --likelihood answers writes no answers"),
     ):
         with pytest.raises(BadConfig, match=words):

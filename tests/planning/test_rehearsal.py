@@ -65,7 +65,10 @@ def test_eval_asks_each_question_once_without_an_adapter(model_dir: Path) -> Non
 
 def test_a_kind_tells_what_lengths_and_speed_follow_from() -> None:
     drawn, greedy = Request("a", "b", Sampling(max_tokens=9)), Request("a", "b", Sampling(0.0, 1.0, 7), Path("x"))
-    assert (get_kind(drawn), get_kind(greedy)) == ("drawn 9", "greedy 7 adapter")
+    cut = Request("a", "b", Sampling(0.0, 1.0, 7, stop=("\n", "Q")))
+    assert [get_kind(each) for each in (drawn, greedy, cut)] == [
+        *("drawn 9", "greedy 7 adapter", r"greedy 7 until '\n' until 'Q'"),
+    ]
 
 
 @pytest.mark.fast

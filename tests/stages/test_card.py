@@ -319,6 +319,11 @@ def test_the_weights_say_whether_two_names_are_of_one_model() -> None:
     ("before", "after", "told"),
     [
         ({"sampling": {"max_tokens": 1}}, {"sampling": {"max_tokens": 64}}, "max_tokens 64, and none.jsonl with 1"),
+        (
+            {"sampling": {"max_tokens": 1}},
+            {"sampling": {"max_tokens": 1, "stop": ["\n"]}},
+            r"stop \['\\n'\], and none.jsonl with \[\]",
+        ),
         ({"chat": True}, {"chat": False}, "chat False, and none.jsonl with True"),
     ],
 )

@@ -77,6 +77,13 @@ def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
     }
 
 
+def test_an_edit_says_by_which_strings_it_was_ended() -> None:
+    engine, sampling = Backwards(name_and_sample), Sampling(stop=("\n\n",))
+    (record,) = generate.run([ADA], engine, Writing(QA(), samples=1, sampling=sampling))
+    assert record.edit is not None
+    assert record.edit.sampling["stop"] == ["\n\n"] == list(engine.asked[0].sampling.stop)
+
+
 def test_lines_of_the_same_task_count_once() -> None:
     records = list(generate.run([ADA, BO, ADA], Backwards(name_and_sample), Writing(QA(), samples=2)))
     assert [record.task.title for record in records] == ["Bo", "Bo", "Ada", "Ada"]

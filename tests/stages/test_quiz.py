@@ -29,6 +29,8 @@ IDLE = (
     ({"exam": True, "template": "no-qa"}, "--template no-qa: --exam only takes out"),
     ({"exam": True, "samples": 3}, "-k 3: --exam only takes out"),
     ({"exam": True, "exam_share": 0.2}, "--exam-share 0.2: --exam only takes out"),
+    ({"exam": True, "answer_stop": ("Q",)}, "--answer-stop 'Q': --exam has no question answered; leave one of"),
+    ({"unchecked": True, "answer_stop": ("Q",)}, "--answer-stop 'Q': --unchecked has no question answered"),
 )
 
 
@@ -81,6 +83,17 @@ def make(answer: Callable[[Request], str], lines: Sequence[Record] = (ADA,), **r
     made = list(work.open([]).make(list(work.plan.wanted)))
     assert all(work.plan.contains(line) for line in made)
     return made
+
+
+def test_answers_end_at_other_strings_than_the_questions_that_are_written() -> None:
+    source, rules = Source(Student(GOOD)), QuizRules(samples=1, answer_stop=("\n",))
+    work = MakeQuiz(source, LocalJudge("exact"), rules, {"stop": ("\n\nTopic",)}).prepare([ADA])  # type: ignore[arg-type]
+    assert isinstance(work, Work)
+    list(work.open([]).make(list(work.plan.wanted)))
+    stops = {str(each.prompt).endswith("Question 1: "): each.sampling.stop for each in source.engine.asked}
+    assert stops == {True: ("\n\nTopic",), False: ("\n",)}
+    assert work.settings()["answer_stop"] == ["\n"]  # type: ignore[operator]
+    assert work.settings()["sampling"]["stop"] == ["\n\nTopic"]  # type: ignore[operator]
 
 
 def quiz_of(line: Record) -> tuple[list[str], list[str], dict[str, str]]:

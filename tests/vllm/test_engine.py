@@ -81,6 +81,24 @@ def test_an_answer_stops_at_an_end_token_and_drops_it(engine: VLLMEngine, hf: HF
     assert (found.finish, found.tokens) == ("stop", place)
 
 
+def test_an_answer_ends_before_its_stop_string_as_with_transformers(
+    engine: VLLMEngine, hf: HFEngine, adapters: dict[str, Path]
+) -> None:
+    free = answers(hf, [*ask("", {}), *ask("A", adapters)])
+    requests = [
+        replace(request, sampling=replace(request.sampling, stop=(found.text[place : place + 2], "never said")))
+        for request, found, place in zip([*ask("", {}), *ask("A", adapters)], free, (3, 0, 9, 5, 1) * 2, strict=True)
+    ]
+    found = answers(engine, requests)
+    assert found == answers(hf, requests)
+    assert [each.text for each in found] == [
+        each.text.partition(request.sampling.stop[0])[0] for each, request in zip(free, requests, strict=True)
+    ]
+    assert {each.finish for each in found} == {"stop"}
+    assert not engine.llm.has_unfinished_requests()
+    assert answers(engine, ask("", {})) == free[: len(QUESTIONS)]
+
+
 def test_a_prompt_near_the_end_of_the_context_gets_what_is_left(engine: VLLMEngine, hf: HFEngine) -> None:
     requests = [Request(str(n), "xy" * (n // 2), replace(GREEDY, max_tokens=40)) for n in (500, 510)]
     found = answers(engine, requests)

@@ -65,6 +65,15 @@ def test_greedy_answers_are_those_of_transformers_with_adapters_and_without(
     assert served_names(server) == before  # ours were taken off
 
 
+def test_an_answer_ends_before_its_stop_string_as_with_transformers(engine: OpenAIEngine, hf: HFEngine) -> None:
+    (free,) = hf.sample([Request("a", WORDS[0], GREEDY)])
+    place = next(place for place in range(2, len(free.text)) if "\ufffd" not in free.text[place : place + 2])
+    drawn = Sampling(0.0, 1.0, GREEDY.max_tokens, stop=(free.text[place : place + 2],))
+    (ours,), (theirs,) = (list(each.sample([Request("a", WORDS[0], drawn)])) for each in (engine, hf))
+    assert (same(ours.text, theirs.text), ours.finish) == (True, "stop")
+    assert (ours.tokens or 0) < GREEDY.max_tokens
+
+
 def test_no_more_adapters_are_there_than_were_asked_for(
     engine: OpenAIEngine, adapters: dict[str, Path], server: str
 ) -> None:

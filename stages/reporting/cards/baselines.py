@@ -6,6 +6,7 @@ from typing import Any
 from stages.errors import BadInput
 from stages.reporting.cards.answers import AnswerSheet
 
+_WAYS = ("chat", "max_tokens", "stop")  # settings of a question that rows share
 BEFORE, AFTER = "none", "adapter"  # the rows that every card has
 _OF_ONE_MODEL = (BEFORE, "passage", "in-context", "rag", AFTER, "adapter-rag")  # a row of another name may be anyone's
 _WITHOUT_ADAPTER = {BEFORE: "", "in-context": " --in-context", "rag": " --retrieve FILE"}  # and how each is asked
@@ -94,7 +95,7 @@ def get_weights(sheet: AnswerSheet, model: str) -> str | None:
     return found if isinstance(found, str) and sheet.settings.get("model") == model else None
 
 
-def _check_settings(sheet: AnswerSheet, other: AnswerSheet, names: tuple[str, ...] = ("chat", "max_tokens")) -> None:
+def _check_settings(sheet: AnswerSheet, other: AnswerSheet, names: tuple[str, ...] = _WAYS) -> None:
     own, theirs = (_list_ways(each.settings) for each in (sheet, other))
     for name in names:
         if None not in (own[name], theirs[name]) and own[name] != theirs[name]:
@@ -108,7 +109,9 @@ def _list_ways(settings: Mapping[str, Any]) -> dict[str, Any]:
     """How the questions were put; None: the settings do not say."""
     sampling = settings.get("sampling")
     found = {name: settings.get(name) for name in ("chat", "retrieve", "chunks")}
-    return {**found, "max_tokens": sampling.get("max_tokens") if isinstance(sampling, dict) else None}
+    if not isinstance(sampling, dict):
+        return {**found, "max_tokens": None, "stop": None}
+    return {**found, "max_tokens": sampling.get("max_tokens"), "stop": sampling.get("stop", [])}
 
 
 def _check_judges(rows: Sheets, probes: Sheets) -> None:
