@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from stages import tasks
 from stages.adapt import show_data
 from stages.domains.base import GradableAnswer
-from stages.domains.qa import NO_EDIT, QA, TEMPLATES, fill, split_into_sequences
+from stages.domains.qa import NO_EDIT, QA, TEMPLATES, fill, read_template, split_into_sequences
+from stages.domains.quiz import read_pairs
 from stages.errors import BadConfig, MissingInput
 from stages.interfaces import Completion
 from stages.judges.base import Case, Verdict
 from stages.records.task import Task, make_task
-from tests.conftest import paper_file
+from tests.conftest import ROOT, paper_file
 from tests.invented import a_task, an_edit
 
 FRAGMENTS = (
@@ -177,6 +178,20 @@ def test_a_template_may_be_a_file(tmp_path: Path) -> None:
     file.write_text("Explain {title}: {context} — {nothing}", encoding="utf-8")
     prompt = QA().edit_prompt(a_task(), str(file), chat=False)
     assert prompt == f"Explain Ada: {a_task().context} — {{nothing}}"
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("qa-by-example", 6), ("facts-by-example", 0), ("quote-and-ask", 6)])
+def test_what_a_template_shows_as_an_example_is_trained_on_piece_by_piece(name: str, pairs: int) -> None:
+    _, shown, asked = read_template(str(ROOT / f"examples/templates/{name}.txt")).split("\n\nPassage:\n")
+    opening = asked.splitlines(keepends=True)[-1]
+    assert asked == f"{{title}}\n{{context}}\n\n{opening}"
+    passage, written = shown.split(f"\n\n{opening}")
+    title, context = passage.split("\n")
+    *pieces, last = split_into_sequences(make_task(title, context, [("when?", "1871")]), written)
+    assert last == passage
+    assert all(piece.startswith(f"{title}\n") for piece in pieces) and len(pieces) >= 6
+    assert len(found := read_pairs(written)) == pairs
+    assert all(answer in context for _, answer in found)
 
 
 def refusal(template: str, kind: type[Exception]) -> str:

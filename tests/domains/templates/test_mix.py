@@ -77,7 +77,9 @@ def test_grids_are_asked_about_in_a_mix_too(tmp_path: Path) -> None:
 def test_the_mix_that_comes_with_seal_has_seven_ways() -> None:
     mix = read_mix(f"mix:{ROOT / 'examples/templates/mix.txt'}", QA())
     assert len({part.text for part in mix.parts}) == len(mix.parts) == 7
-    assert {part.name for part in mix.parts} | {"focal.txt", "mix.txt"} == {
+    alone = {"focal.txt", "facts-by-example.txt", "qa-by-example.txt", "quote-and-ask.txt"}
+    assert {part.name for part in mix.parts} | alone | {"mix.txt"} == {
         path.name for path in (ROOT / "examples/templates").iterdir()
     }
-    QA().template_text(str(ROOT / "examples/templates/focal.txt"))
+    for name in alone:
+        QA().template_text(str(ROOT / "examples/templates" / name))
