@@ -9,7 +9,7 @@ from stages.settings import Doc
 
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE", help="Forecasts (--dry-run --json), or manifests.", show_default=False),
+    typer.Argument(metavar="FILE", help="Forecasts (--dry-run --json), or manifests; - for stdin.", show_default=False),
 ]
 
 

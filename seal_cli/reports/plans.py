@@ -1,7 +1,9 @@
 """Forecasts and accounts of several stages as one table with a sum."""
 
 import json
+import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,23 +33,39 @@ class CostRow:
 
 
 def read_costs(file: Path) -> Iterator[CostRow]:
-    """Yield the rows of a file of forecasts, or of a manifest. Raises BadInput for anything else."""
-    if not file.is_file():
+    """Yield the rows of a file of forecasts, or of a manifest; `-` is stdin. Raises BadInput for anything else."""
+    if str(file) == "-":
+        file, text = Path("stdin"), sys.stdin.buffer.read().decode("utf-8", "replace")
+    elif file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+    else:
         raise MissingInput(f"{file}: no such file; make it: seal generate … --dry-run --json > {file}")
-    text = file.read_text(encoding="utf-8", errors="replace")
+    if not text.strip():
+        raise BadInput(f"{file}: empty; make it: seal generate … --dry-run --json")
     found = _parse(text)
     if isinstance(found, dict) and "settings" in found:
         if not isinstance(found.get("actual"), dict):
             raise BadInput(f"{file}: the manifest tells no cost: its lines were made by an earlier version, or at once")
-        predicted = found.get("predicted")
-        name = file.name.removesuffix(".manifest.json")
-        yield CostRow(name, predicted if isinstance(predicted, dict) else None, found["actual"])
+        predicted = found["predicted"] if isinstance(found.get("predicted"), dict) else None
+        for costs in (predicted or {}, found["actual"]):
+            _check_numbers(costs, str(file))
+        yield CostRow(file.name.removesuffix(".manifest.json"), predicted, found["actual"])
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.rstrip("\n").split("\n"), 1):
         told = _parse(line)
         if not isinstance(told, dict) or not {"stage", "requests", "trainings"} <= told.keys():
             raise BadInput(f"{file}:{number}: is no forecast (--dry-run --json), and no manifest of a run")
+        _check_numbers(told, f"{file}:{number}")
         yield CostRow(str(told["stage"]), told, None)
+
+
+def _check_numbers(costs: Costs, place: str) -> None:
+    """Raise BadInput for what cannot be added up: no number, a negative one, or none that is finite."""
+    for name in (*_SUMS, *_PEAKS):
+        value = costs.get(name)
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+        if value is not None and not fits:
+            raise BadInput(f"{place}: {name} is {json.dumps(value)[:40]}, no count or cost; make the forecast again")
 
 
 def _parse(text: str) -> Any:

@@ -1,6 +1,7 @@
 """A calibration: how fast this machine is with one model in one way of using it, kept as JSON to be used again."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,4 +81,12 @@ def read_calibration(file: Path) -> Calibration | None:
 def _read_part(found: dict[str, Any]) -> PartSpeed:
     made = [Measurement(**each) for each in found.pop("made")]
     memory = [(dict(known), int(host), int(device)) for known, host, device in found.pop("memory")]
-    return PartSpeed(**{**found, "made": made, "memory": memory, "warm_s": tuple(found["warm_s"])})
+    part = PartSpeed(**{**found, "made": made, "memory": memory, "warm_s": tuple(found["warm_s"])})
+    first, second = part.warm_s
+    single = [part.load_s, part.load_cpu_s, part.load_peak, part.base, part.device_base, part.written, first, second]
+    measured = [number for each in made for number in (each.wall_s, each.cpu_s, *each.features.values())]
+    if not all(
+        map(math.isfinite, [*single, *measured, *(number for known, _, _ in memory for number in known.values())])
+    ):
+        raise ValueError("a measurement that is no number")
+    return part

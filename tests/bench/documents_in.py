@@ -1,8 +1,8 @@
 """The time and memory of `seal tasks` for 1,000 documents of 20 pages: `python -m tests.bench.documents_in`.
 
-`--count N`: for N documents. Markdown, web pages, PDFs, Word documents and books in turn, made here; each kind is also
-read alone. Prints a JSON line of each: seconds, seconds of the processors (with those of converters), the most memory
-that the whole tree of processes had at once (MiB), chunks.
+`--count N`: for N documents; `--concurrency N`: so many converted at once. Markdown, web pages, PDFs, Word documents
+and books in turn, made here; each kind is also read alone. Prints a JSON line of each: seconds, seconds of the
+processors (with those of converters), the most memory that the whole tree of processes had at once (MiB), chunks.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -72,10 +72,10 @@ _KINDS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def _read(folder: Path, out: Path) -> dict[str, float | int]:
+def _read(folder: Path, out: Path, more: Sequence[str]) -> dict[str, float | int]:
     """Run the command, and look at its processes' memory every fifth of a second."""
     command = [sys.executable, "-m", "seal_cli", "tasks", str(folder), "--chunk-tokens", str(_CHUNK_TOKENS), "--model"]
-    command += [str(ROOT / "examples/tiny/model"), "-o", str(out), "--overwrite", "-q"]
+    command += [str(ROOT / "examples/tiny/model"), "-o", str(out), "--overwrite", "-q", *more]
     began, most = time.monotonic(), 0
     run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     while run.poll() is None:
@@ -109,7 +109,9 @@ def main() -> None:
     """Make the documents and read them: all, then each kind alone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
-    count = parser.parse_args().count
+    parser.add_argument("--concurrency", type=int, help="documents that are converted at once")
+    given = parser.parse_args()
+    count, more = given.count, ["--concurrency", str(given.concurrency)] if given.concurrency else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "all"
         for seed in range(count):
@@ -119,7 +121,7 @@ def main() -> None:
         for kind, place in (("all", folder), *((kind, folder / kind) for kind in _KINDS)):
             files = sum(path.is_file() for path in place.rglob("*"))
             before = os.times().children_user
-            found = _read(place, Path(name) / "tasks.jsonl")
+            found = _read(place, Path(name) / "tasks.jsonl", more)
             found["cpu"] = round(found["cpu"] - before, 1)
             print(json.dumps({"kind": kind, "files": files, **found}), flush=True)
 

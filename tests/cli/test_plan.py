@@ -53,3 +53,23 @@ def test_what_is_no_forecast_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "old.manifest.json").write_text('{"settings": {}, "counts": {}}')
     assert seal("plan", "old.manifest.json", cwd=tmp_path).code == 65
     assert seal("plan", "absent", cwd=tmp_path).code == 66
+
+
+def test_what_cannot_be_added_up_is_named_and_stdin_is_read(tmp_path: Path) -> None:
+    plain = {"stage": "generate", "requests": 2, "trainings": 0}
+    for name, value in (
+        ("cost", -1),
+        ("cost", "much"),
+        ("work_s", float("nan")),
+        ("peak_bytes", 1e999),
+        ("calls", True),
+    ):
+        (tmp_path / "plan.jsonl").write_text(json.dumps(plain) + "\n" + json.dumps({**plain, name: value}))
+        done = seal("plan", "plan.jsonl", cwd=tmp_path)
+        assert done.code == 65 and f"plan.jsonl:2: {name} is {json.dumps(value)}, no count or cost" in done.err
+    (tmp_path / "plan.jsonl").write_text(json.dumps({**plain, "stage": "a\u2028b"}, ensure_ascii=False))
+    first, _, _ = seal("plan", "plan.jsonl", "--json", cwd=tmp_path).out.partition("\n")
+    assert json.loads(first)["name"] == "a\u2028b"
+    done = seal("plan", "-", "--json", cwd=tmp_path, stdin=json.dumps(plain))
+    assert [json.loads(line)["name"] for line in done.out.splitlines()] == ["generate", "sum"]
+    assert "stdin: empty" in seal("plan", "-", cwd=tmp_path, stdin="").err

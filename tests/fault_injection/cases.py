@@ -27,6 +27,7 @@ class Case:
     output: str | None = None
     stdin: str | None = None
     old: bool = False  # the output is there before, with other content
+    folder: str | None = None  # what is made, where it is no lines: whole or absent
 
     @property
     def lines(self) -> str | None:
@@ -39,7 +40,7 @@ class Case:
     def makes(self) -> set[str]:
         """The names in the store that later cases read."""
         if self.output is None or self.old:
-            return set()
+            return {self.folder} if self.folder and not self.old else set()
         folder = self.arguments[self.arguments.index("--out") + 1 :][:1] if "--out" in self.arguments else ()
         return {self.output, f"{self.output}.manifest.json", *folder}
 
@@ -73,6 +74,11 @@ TASKS = to_file("tasks", ("tasks", "source.jsonl", "--sample", "2"), "tasks.json
 FILTER = to_file("filter", ("filter", "scores.jsonl", "--keep", "best:2"), "sft.jsonl", "scores.jsonl")
 SFT = to_file("sft", TRAIN, "checkpoint.jsonl", "sft.jsonl")
 
+POOL_CASE = to_file("pool", (*POOL, "--out", "pooled", *SMALL_LORA), "pool.jsonl", "edits.jsonl")
+TO_GGUF = ("--to", "gguf", "--overwrite", "--out")
+MERGED = ("export", "pool.jsonl", "--to", "merged", "--overwrite", "--out", "merged")
+IMPORT = ("import", "model.gguf", "--overwrite", "--out", "imported")
+
 PIECES = tuple(f"piece-{part}.jsonl{end}" for part in (1, 2) for end in ("", ".manifest.json"))
 MERGE = to_file("merge", ("merge", "piece-2.jsonl", "piece-1.jsonl"), "merged.jsonl", *PIECES)
 
@@ -80,7 +86,7 @@ TABLE = (  # in the order in which they feed each other
     TASKS,
     to_file("generate", (*GENERATE, "tasks.jsonl"), "edits.jsonl", "tasks.jsonl"),
     to_file("adapt", (*ADAPT, "edits.jsonl"), "adapters.jsonl", "edits.jsonl"),
-    to_file("pool", (*POOL, "--out", "pooled", *SMALL_LORA), "pool.jsonl", "edits.jsonl"),
+    POOL_CASE,
     to_file("full", FULL, "full.jsonl", "edits.jsonl"),
     to_file("sequence", SEQUENCE, "steps.jsonl", "edits.jsonl", "tasks.jsonl"),
     to_file("eval", (*EVAL, "adapters.jsonl"), "scores.jsonl", "adapters.jsonl", "adapters"),
@@ -88,6 +94,11 @@ TABLE = (  # in the order in which they feed each other
     FILTER,
     SFT,
     MERGE,
+    Case("export", MERGED, ("pool.jsonl", "pooled"), folder="merged"),
+    Case("export over old", MERGED, ("pool.jsonl", "pooled", "merged"), old=True, folder="merged"),
+    Case("export gguf", ("export", "{model}", *TO_GGUF, "model.gguf"), (), "model.gguf"),
+    Case("export lora", ("export", "pool.jsonl", *TO_GGUF, "lora.gguf"), ("pool.jsonl", "pooled"), "lora.gguf"),
+    Case("import", IMPORT, ("model.gguf",), folder="imported"),
     over(TASKS),
     over(FILTER),
     over(SFT, "--seed", "1", there=("model",)),

@@ -38,6 +38,7 @@ def after_fault(case: Case, room: Room, reference: Reference, outcome: Outcome, 
         wrong = (problem for problem in differences(case, room, reference) if ".part" not in problem)  # the next run's
         yield from (f"it ended well, but {problem}" for problem in wrong)
     yield from half_output(case, room, reference)
+    yield from half_folder(case, room, reference)
     yield from half_adapters(room, reference)
 
 
@@ -48,8 +49,19 @@ def half_output(case: Case, room: Room, reference: Reference) -> Iterator[str]:
         whole = case.output in reference.files and are_same(case.output, found, reference.files[case.output])
         if not whole and not (case.old and found == OLD):
             yield f"{case.output} has its name but is not whole ({len(found)} bytes)"
-    elif case.old:
+    elif case.output and case.old:
         yield f"{case.output} was there before and is gone"
+
+
+def half_folder(case: Case, room: Room, reference: Reference) -> Iterator[str]:
+    """A folder that is made under its own name is whole or absent."""
+    if case.folder is None or not (room.work / case.folder).exists():
+        return
+    start = f"{case.folder}/"
+    wanted = {name.removeprefix(start): data for name, data in reference.files.items() if name.startswith(start)}
+    found = files_of(room.work / case.folder)
+    if found.keys() != {*wanted} - {""} or not all(are_same(name, found[name], wanted[name]) for name in found):
+        yield f"{case.folder} has its name but is not whole"
 
 
 def half_adapters(room: Room, reference: Reference) -> Iterator[str]:

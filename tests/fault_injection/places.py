@@ -40,6 +40,7 @@ def unwritable(world: World, seed: int, most: int | None) -> Tried:
             (room.work / "taken").write_text("a file")
             arguments = world.arguments(case)
             where = {"-o": f"{place}/x.jsonl", "--journal": f"{place}/x"}
+            where |= {} if "-o" in arguments or "--journal" in arguments else {"--out": f"{place}/x"}
             for flag in where.keys() & set(arguments):
                 arguments[arguments.index(flag) + 1] = where[flag]
             yield f"{name} to {place}", list(refused(trial.run(room, arguments, stdin=world.stdin(case))))

@@ -9,7 +9,9 @@ MODULES = """
 torch transformers peft peft.tuners.lora trl accelerate datasets safetensors.torch pydantic rich.table
 transformers.models.llama.modeling_llama transformers.generation.utils torch.optim.adamw
 seal_cli.app seal_cli.runs.drive seal_cli.runs.engines seal_cli.runs.omissions stages.models.checkpoints typer._adapters
-stages.adapt stages.eval stages.filter stages.generate stages.judge stages.sft stages.tasks stages.report
+stages.export stages.import_gguf stages.exports.merged stages.exports.gguf.model stages.exports.gguf.lora
+stages.exports.gguf.reading gguf stages.adapt stages.eval stages.filter stages.generate stages.judge stages.sft
+stages.tasks stages.report
 stages.sources.seal_official stages.engines.hf stages.trainers.batched.trainer stages.trainers.peft stages.trainers.sft
 stages.judges.exact stages.judges.lexical stages.domains.qa tests.conftest
 """.split()  # noqa: SIM905
