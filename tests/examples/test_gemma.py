@@ -136,8 +136,11 @@ def test_without_the_papers_files_the_passages_are_squads_and_rows_without_texts
 
 
 def test_each_rate_and_number_of_epochs_is_tried_on_passages_of_no_row(tmp_path: Path) -> None:
-    called, done = commands(tmp_path, "tune", RATES="1e-3 5e-3", EPOCHS="3")
+    (tmp_path / "own.gguf").touch()
+    called, done = commands(tmp_path, "tune", MODEL=str(tmp_path / "own.gguf"), RATES="1e-3 5e-3", EPOCHS="3")
     assert done.returncode == 0, done.stderr
+    assert called[0] == f"import {tmp_path}/own.gguf --out {tmp_path}/run/model"
+    assert all(f"--model {tmp_path}/run/model " in call for call in called if call.startswith(("adapt", "eval")))
     tried = [call for call in called if call.startswith("adapt")]
     assert [call.split("--epochs ")[1].split(" --overwrite")[0] for call in tried] == [
         f"3 --learning-rate {rate}" for rate in ("1e-3", "5e-3")
