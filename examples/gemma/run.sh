@@ -20,7 +20,7 @@ cd "$(dirname "$0")/../.."
 seal=${SEAL:-.venv/bin/seal} run=${RUN:-runs/gemma/table} model=${MODEL:-runs/gemma/model} seed=${SEED:-0}
 python=${PYTHON:-.venv/bin/python}
 if [ -n "${FULL:-}" ]; then : "${HELD=48}" "${TRAIN=24}" "${K=4}" "${SEEDS=2}"; fi
-: "${GENERATE=--max-tokens 192}" "${ADAPT=}" "${EVAL=--max-tokens 16}" "${SFT=}"
+: "${GENERATE=--max-tokens 192}" "${EVAL=--max-tokens 32 --stop \\n}" # a base model ends no answer, and goes on to ask
 k=${K:-2} held_k=${HELD_K:-1} seeds=${SEEDS:-1} tune=${TUNE:-6}
 data=${SEAL_DATA:-../shared/data/seal_paper}
 heldout=${HELDOUT:-$data/base_val.json} tasks=${TASKS:-$data/iter0_train.json}
@@ -54,8 +54,8 @@ passages() { # to measure on, to search in (rag), to learn writing from, to tune
   ensure "$run/training.jsonl" tasks "$tasks" "${hub_tasks[@]}" --seed "$seed"
   drop_edits "$run/validation.jsonl" | put "$run/passages.jsonl"
   drop_edits "$run/training.jsonl" | put "$run/others.jsonl"
-  ensure "$run/held.jsonl" tasks "$run/passages.jsonl" --sample "${HELD:-6}" --seed "$seed"
-  ensure "$run/train.jsonl" tasks "$run/others.jsonl" --sample "${TRAIN:-4}" --skip "$tune" --seed "$seed"
+  ensure "$run/held.jsonl" tasks "$run/passages.jsonl" --sample "${HELD:-4}" --seed "$seed"
+  ensure "$run/train.jsonl" tasks "$run/others.jsonl" --sample "${TRAIN:-2}" --skip "$tune" --seed "$seed"
 }
 
 texts() { # FILE OF…: the first self-edits that somebody else has written of the tasks of a file

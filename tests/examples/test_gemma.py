@@ -104,7 +104,7 @@ def commands(tmp_path: Path, *parts: str, **variables: str) -> tuple[list[str], 
     """What the script asks of seal, with a seal that only writes its file."""
     seal, calls = tmp_path / "seal", tmp_path / "calls"
     write = 'for last; do :; done; case $1 in report) exit;; esac; mkdir -p "$(dirname "$last")"; echo a line > "$last"'
-    seal.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{write}\n')
+    seal.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {calls}\n{write}\n')
     seal.chmod(0o755)
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 120 50 500\n")
@@ -127,6 +127,7 @@ def test_without_the_papers_files_the_passages_are_squads_and_rows_without_texts
     rows = {found[1]: call for call in called if (found := re.search(r"^eval.*rows/([a-z0-9-]+)\.jsonl$", call))}
     others = {"self", "self-best", "mix", "rag", "in-context", "round-1", "passage-equal"}
     assert set(rows) == {"none", "passage", *others}
+    assert all(r"--max-tokens 32 --stop \n " in call for call in called if call.startswith("eval"))
     (mixed,) = [call for call in called if "mix:" in call]
     assert "--budget-tokens 120" in mixed
     (more,) = [call for call in called if call.startswith("adapt") and "rows/passage-equal/" in call]
