@@ -180,7 +180,7 @@ def test_a_template_may_be_a_file(tmp_path: Path) -> None:
     assert prompt == f"Explain Ada: {a_task().context} — {{nothing}}"
 
 
-@pytest.mark.parametrize(("name", "pairs"), [("qa-by-example", 6), ("facts-by-example", 0), ("quote-and-ask", 6)])
+@pytest.mark.parametrize(("name", "pairs"), [("qa-by-example", 6), ("facts-by-example", 0)])
 def test_what_a_template_shows_as_an_example_is_trained_on_piece_by_piece(name: str, pairs: int) -> None:
     _, shown, asked = read_template(str(ROOT / f"examples/templates/{name}.txt")).split("\n\nPassage:\n")
     opening = asked.splitlines(keepends=True)[-1]

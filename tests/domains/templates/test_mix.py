@@ -77,7 +77,7 @@ def test_grids_are_asked_about_in_a_mix_too(tmp_path: Path) -> None:
 def test_the_mix_that_comes_with_seal_has_seven_ways() -> None:
     mix = read_mix(f"mix:{ROOT / 'examples/templates/mix.txt'}", QA())
     assert len({part.text for part in mix.parts}) == len(mix.parts) == 7
-    alone = {"focal.txt", "facts-by-example.txt", "qa-by-example.txt", "quote-and-ask.txt"}
+    alone = {"focal.txt", "facts-by-example.txt", "qa-by-example.txt"}
     assert {part.name for part in mix.parts} | alone | {"mix.txt"} == {
         path.name for path in (ROOT / "examples/templates").iterdir()
     }
