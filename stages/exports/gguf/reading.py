@@ -13,6 +13,7 @@ from stages.exports.gguf.architectures import Architecture, make_gguf_names, req
 from stages.exports.gguf.config import find_stored_architecture, make_config
 from stages.exports.gguf.header import GgufFile, StoredTensor, open_gguf
 from stages.exports.gguf.tokenizer import make_tokenizer_of
+from stages.exports.gguf.vocabulary import CONTROL
 from stages.exports.merged import check_written_model, encode_tensor
 from stages.exports.weights import WHOLE
 from stages.files import atomic_directory, check_space, replace_file, write_file
@@ -24,6 +25,12 @@ Precision = Literal["float32", "bfloat16", "float16"]
 _NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}  # safetensors'
 _FACTORS = "rope_freqs.weight"
 _TURN_END = "tokenizer.ggml.eot_token_id"
+_ENDS = frozenset(  # of a text or a turn: Llama 2, 3 and 3.1's calls of tools, Qwen, Gemma, Phi, Mistral
+    (
+        *("</s>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|im_end|>"),
+        *("<eos>", "<end_of_turn>", "<|end|>", "[EOS]"),
+    )
+)
 
 
 def write_model_of(path: Path, out: Path, dtype: Precision = "float32") -> str:
@@ -130,8 +137,13 @@ def _dequantize(file: GgufFile, tensor: StoredTensor) -> torch.Tensor:
 
 
 def _describe_generation(file: GgufFile, config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of generation: where a chat's turn has an end of its own, both tokens end an answer."""
-    ends = [number for number in (config["eos_token_id"], file.get(_TURN_END, int)) if number is not None]
+    """Return the settings of generation: every token that ends a text or a turn ends an answer, as in llama.cpp.
+
+    Files name one or two of them; what is called as the others are, and is a control token, is one, too.
+    """
+    tokens, types = file.get("tokenizer.ggml.tokens", list, []), file.get("tokenizer.ggml.token_type", list)
+    called = [number for number, text in enumerate(tokens) if text in _ENDS and (not types or types[number] == CONTROL)]
+    ends = [number for number in (config["eos_token_id"], file.get(_TURN_END, int), *called) if number is not None]
     ends = list(dict.fromkeys(ends))
     found = {key: config[key] for key in ("bos_token_id", "pad_token_id") if config[key] is not None}
     return {**found, **({"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {})}

@@ -11,7 +11,8 @@ from stages.exports.gguf.vocabulary import SPACE
 from stages.models.directories import DOWNLOAD_AGAIN, quote_name
 
 _KINDS = ("llama", "gpt2")  # sentencepiece's BPE, byte-level BPE
-_STARTING = ("llama3", "llama-v3", "llama-bpe")  # ways to cut words whose texts llama.cpp starts, unless told
+_LLAMA3 = ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano")
+_STARTING = (*_LLAMA3, "tekken")  # ways to cut words whose texts llama.cpp starts, unless told; whole words come first
 _PLAIN = {"gpt-2": None, "smollm": "digits"}  # whose words GPT-2's expression cuts; of SmolLM's each digit is one
 _COMPOSED = ("qwen2", "deepseek-r1-qwen")  # whose texts are composed (NFC) first, as their own tokenizers do
 _ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
@@ -34,6 +35,8 @@ def make_tokenizer_of(file: GgufFile) -> Any:
     )
     _refine(backend, file, kind, pre)
     special = {role: _find_token(file, tokens["tokens"], key) for role, key in _ROLES.items()}
+    if special["eos_token"] is None:
+        raise BadInput(f"{file.path}: names no end token, so that no answer would end; {DOWNLOAD_AGAIN}")
     _put_around(backend, file, kind, pre, special)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,

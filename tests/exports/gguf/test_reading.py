@@ -12,9 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from stages.engines.hf import HFEngine
 from stages.errors import BadConfig, BadInput, ExistingOutput, MissingInput
 from stages.export import Export
+from stages.exports.gguf.header import open_gguf
+from stages.exports.gguf.tokenizer import make_tokenizer_of
 from stages.import_gguf import Import
+from stages.models.device import Device
 from stages.models.directories import check_model, read_model_tensors
 from stages.models.loading import load_tokenizer
 from tests.exports.gguf.rewriting import rewrite
@@ -92,6 +96,41 @@ def test_a_text_starts_as_the_file_says_else_as_its_kind_of_vocabulary_does(
     assert tokenizer("a", add_special_tokens=False)["input_ids"][0] != tokenizer.bos_token_id
 
 
+@pytest.mark.parametrize(
+    ("pre", "starts"),
+    [
+        *(
+            (pre, True)
+            for pre in ("llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken")
+        ),
+        *((pre, False) for pre in ("qwen2", "deepseek-r1-qwen", "smollm", "gpt-2", "smaug-bpe", "llama4")),
+    ],
+)
+def test_a_file_that_does_not_say_is_started_by_the_way_it_cuts_words_as_llama_cpp_starts_it(
+    pre: str, starts: bool, families: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    changes = {"tokenizer.ggml.pre": pre, "tokenizer.ggml.add_bos_token": None}
+    with open_gguf(rewrite(families["llama 3"][1], tmp_path / "model.gguf", changes)) as file:
+        tokenizer = make_tokenizer_of(file)
+    assert tokenizer.bos_token == "<|begin|>"  # noqa: S105
+    assert (tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id) == starts
+    assert tokenizer.backend_tokenizer.model.ignore_merges == starts
+
+
+@pytest.mark.parametrize("family", ["qwen", "llama 2", "gemma"])
+def test_an_answer_ends_at_every_token_that_is_called_as_an_end(
+    family: str, families: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """Files name one of them: a base model's own, or that of a chat's turn."""
+    file = rewrite(families[family][1], tmp_path / "model.gguf", {"tokenizer.ggml.eot_token_id": None})
+    tokens = gguf.GGUFReader(file).fields["tokenizer.ggml.tokens"].contents()
+    expected = {"qwen": ["<|endoftext|>", "<|im_end|>"], "llama 2": ["</s>"], "gemma": ["<eos>"]}[family]
+    Import(out=tmp_path / "model").run(file)
+    engine = HFEngine(str(tmp_path / "model"), device=Device("cpu", "float32"))
+    assert sorted(tokens[number] for number in engine.ends) == sorted(expected)
+    assert engine.tokenizer.eos_token == expected[0]
+
+
 def test_a_text_ends_as_the_file_says(families: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     changes = {"tokenizer.ggml.add_eos_token": True, "tokenizer.ggml.eot_token_id": 3}
     Import(out=tmp_path / "model").run(rewrite(families["llama 3"][1], tmp_path / "model.gguf", changes))
@@ -154,6 +193,8 @@ def test_a_file_that_lacks_a_weight_or_a_setting_is_refused_by_its_name(
             ({"tokenizer.ggml.pre": "unheard-of"}, {}, BadConfig, "cuts words as 'unheard-of', which is not read"),
             ({"tokenizer.ggml.model": "t5"}, {}, BadConfig, "its tokenizer is 't5', and llama and gpt2 are read"),
             ({"tokenizer.ggml.eos_token_id": 99999}, {}, BadInput, "its eos token has id 99999"),
+            ({"tokenizer.ggml.eos_token_id": None}, {}, BadInput, "names no end token, so that no answer would end"),
+            ({"tokenizer.ggml.pre": None}, {}, BadConfig, "cuts words as 'default', which is not read"),
             ({"general.type": "adapter"}, {}, BadConfig, "holds 'adapter', no model"),
         )
     ):
