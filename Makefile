@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp check format lint types demo demo-arc demo-real docs capacity round plan ladder heldout tiny-model bench torture clean clean-runs
+.PHONY: help setup setup-vllm test test-fast test-vllm test-ray test-llamacpp test-quantize check format lint types demo demo-arc demo-real docs capacity round plan ladder heldout tiny-model bench torture clean clean-runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -61,6 +61,9 @@ test-ray: $(INSTALLED) .venv-ray/.installed ## Run the tests of Ray on a small c
 test-llamacpp: $(INSTALLED) .venv-llamacpp/.installed ## Run the tests of llama.cpp's server on a CPU (installs it: 34 MB)
 	OMP_NUM_THREADS=1 .venv-llamacpp/bin/python -m pytest -m llamacpp tests/llamacpp
 
+test-quantize: $(INSTALLED) .venv-quantize/.installed ## Run the tests of quantized weights on a CPU (installs bitsandbytes: 60 MB)
+	OMP_NUM_THREADS=1 .venv-quantize/bin/python -m pytest -m quantize tests/quantize
+
 # It needs nothing of $(VENV) before its tests run: --jobs=2 installs both at a time.
 .venv-%/.installed: tests/%/requirements.txt | $(PIP)
 	@echo "installing $* for tests into .venv-$*, on top of $(VENV) (once; one minute)" >&2
@@ -95,7 +98,7 @@ clean-runs: ## Remove all runs
 	rm -rf runs
 
 clean: ## Remove the virtual environments and caches, not the runs
-	rm -rf $(VENV) .venv-vllm .venv-ray .venv-llamacpp .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-vllm .venv-ray .venv-llamacpp .venv-quantize .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # ---- the main job
 

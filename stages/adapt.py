@@ -119,6 +119,9 @@ class Adapt:
     def _plan_sequence(self, model: str, domain: Domain, config: FitConfig, gate: GateRule | None) -> SequencePlanner:
         if self.trainer.name not in TRAINERS:
             raise BadConfig(f"--trainer {self.trainer.name}: only the trainers of seal build a sequence; leave it out")
+        self.trainer.device.check_quantize(
+            "--sequential merges each LoRA into the weights, which quantized ones cannot take; leave it out"
+        )
         if every := self.trainer.checkpoint_every:
             raise BadConfig(
                 f"--checkpoint-every {every}: a sequence goes on at the step that was stopped; leave it out"

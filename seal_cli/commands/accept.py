@@ -22,7 +22,7 @@ def accept(
     ],
     wanted: stage.AcceptanceTest,
     *,
-    student: Annotated[EngineFlags, Without("max_loras")],
+    student: Annotated[EngineFlags, Without("max_loras", "quantize")],
     grader: JudgeFlags,
     json_lines: Annotated[
         bool, Doc("Also write what was found to stdout, a JSON line an adapter.", flag="--json")

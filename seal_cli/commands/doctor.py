@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Annotated
 
 from seal_cli import exit_codes
+from seal_cli.flags.expand import Without
 from seal_cli.flags.service import ENGINE_KEYS, key_from
 from seal_cli.terminal.console import note, say, strip_control
 from stages import doctor as stage
@@ -18,7 +19,7 @@ _WORDS = {True: "ok", False: "wrong", None: "unknown"}
 
 
 def doctor(
-    wanted: stage.Wanted,
+    wanted: Annotated[stage.Wanted, Without("quantize")],
     json_lines: Annotated[bool, Doc("Also write the findings to stdout, one JSON line each.", flag="--json")] = False,
 ) -> int:
     """Check what a run needs: packages, device, memory, disk, and what the flags name. Nothing is downloaded.

@@ -89,7 +89,8 @@ def rate(
 def _refuse_model(given: dict[str, object], rater: EngineFlags, batches: BatchFlags) -> None:
     """Raise BadConfig for a flag of models or servers: none is asked. --timeout is the program's, too."""
     named = {"--engine": rater.name, "--device": rater.device.name, "--dtype": rater.device.dtype}
-    given |= {flag: None if value in ("hf", "auto") else value for flag, value in named.items()}
+    named |= {"--quantize": rater.device.quantize}
+    given |= {flag: None if value in ("hf", "auto", "none") else value for flag, value in named.items()}
     given |= {"--batch": rater.batch, "--max-loras": rater.max_loras, "--memory-fraction": rater.memory_fraction}
     given |= {"--base-url": rater.base_url, **rater.service.given(), "--timeout": None}
     given |= {"--emit-batch": batches.emit, "--from-batch": next(iter(batches.files), None)}

@@ -31,7 +31,7 @@ def sft(
     run: Annotated[RunFlags, Without("journal")],
     lines: InputFlags,
     fit: SftConfig,
-    device: Device,
+    device: Annotated[Device, Without("quantize")],
     out: Annotated[Path, Doc("The model directory to write.", "DIR")],
     model: Annotated[str, Doc("A model directory or hub name.", "DIR|NAME")],
     forecast: Annotated[ForecastFlags, Without("suppose", "price_in", "price_out")],

@@ -61,6 +61,8 @@ class EngineFlags:
         from stages.engines.local import ENGINES
 
         check_name("--engine", self.name, ENGINES)
+        mine = self.name == "hf"
+        self.device.check_quantize("" if mine else f"--engine {self.name} quantizes no weights here; give --engine hf")
         if self.served:
             here = {"--device": self.device.name, "--dtype": self.device.dtype}
             refuse_given({flag: None if value == "auto" else value for flag, value in here.items()}, _SERVER_S)

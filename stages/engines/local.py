@@ -70,7 +70,7 @@ class LocalEngine:
         return None if self.model else find_moved_model(adapters, folders)
 
     def find_foreign(self, adapters: Mapping[Path, str], model: str) -> set[str]:
-        return find_foreign_models(adapters.items(), model)
+        return find_foreign_models(adapters.items(), model, self.device.quantize)
 
     def _size_vllm(self, adapters: Sequence[Path]) -> dict[str, Any]:
         """Settings of vLLM that hold these adapters. Raises for one that it cannot use."""

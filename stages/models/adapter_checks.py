@@ -5,13 +5,14 @@ Only settings and safetensors headers are read, no weights.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stages.errors import BadInput, MissingInput
-from stages.models.checkpoints import BASE_KEY, fingerprint
+from stages.models.checkpoints import BASE_KEY, QUANTIZE_KEY, fingerprint
 from stages.models.directories import (
     TensorInfo,
     quote_name,
@@ -213,11 +214,23 @@ def _read_base(path: Path) -> str | None:
     return None if found == UNKNOWN_WEIGHTS else found
 
 
-def find_foreign_models(adapters: Iterable[tuple[Path, str]], model: str) -> set[str]:
-    """Return the models whose adapters were trained on other weights than this one has, wherever they lie."""
-    named = [(path, trained_on) for path, trained_on in adapters if trained_on != model]
-    weights = fingerprint(model) if named else ""
-    return {trained_on for path, trained_on in named if read_base_weights(path) != weights}
+def read_quantization(path: Path) -> str:
+    """Return how the model was quantized that the adapter was trained on; "none" if nothing says it."""
+    with suppress(BadInput, MissingInput, OSError):
+        return read_metadata(path / "adapter_model.safetensors").get(QUANTIZE_KEY, "none")
+    return "none"
+
+
+def find_foreign_models(adapters: Iterable[tuple[Path, str]], model: str, quantize: str = "none") -> set[str]:
+    """Return the models whose adapters were trained on other weights than this one has, wherever they lie.
+
+    Or on weights that were quantized in another way than these are: then it is named.
+    """
+    every = list(adapters)
+    weights = fingerprint(model) if any(trained_on != model for _, trained_on in every) else ""
+    found = {on for path, on in every if on != model and read_base_weights(path) != weights}
+    each = {(path, trained_on, read_quantization(path)) for path, trained_on in every}
+    return found | {f"{on} with --quantize {kind}" for path, on, kind in each if kind != quantize}
 
 
 def find_moved_model(adapters: Mapping[Path, str], folders: Iterable[Path]) -> str | None:

@@ -13,6 +13,7 @@ from stages.records.schema import Checkpoint
 
 CHECKPOINT_FILE = "seal.json"  # in a model directory that we wrote: what made it, and the sizes of its files
 BASE_KEY = "base"  # beside the weights of an adapter: the fingerprint of the model that they were trained on
+QUANTIZE_KEY = "quantize"  # beside it: how that model was quantized meanwhile, if it was
 
 
 def choose_model(flag: str | None, named: Iterable[str]) -> str:

@@ -20,9 +20,16 @@ _GPU_FILES = {"cuda": "/dev/nvidiactl", "hip": "/dev/kfd"}  # by what torch/vers
 _BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
 
 
+QUANTIZE = "--quantize"
+_KINDS = ("none", "int8", "nf4")
+
+
 @dataclass(frozen=True)
 class Device:
-    """Where and in what precision a model computes. auto: cuda and bfloat16 on a GPU machine, else float32 on CPU."""
+    """Where and in what precision a model computes. auto: cuda and bfloat16 on a GPU machine, else float32 on CPU.
+
+    `quantize`: how the weights of a frozen model lie in memory meanwhile.
+    """
 
     panel: ClassVar[str] = "Engine and device"
     name: Annotated[str, Doc("auto, cpu, cuda or cuda:N.", "NAME", "--device", values=("auto", "cpu", "cuda"))] = "auto"
@@ -32,6 +39,32 @@ class Device:
             "auto, float32 or bfloat16. auto: bfloat16 on a GPU alone.", "NAME", values=("auto", "float32", "bfloat16")
         ),
     ] = "auto"
+    quantize: Annotated[
+        str,
+        Doc(
+            "Keep the frozen model's weights in 8 or 4 bits (needs bitsandbytes): int8, nf4 or none.",
+            "KIND",
+            QUANTIZE,
+            values=_KINDS,
+        ),
+    ] = "none"
+
+    @property
+    def quantizes(self) -> bool:
+        """True if the weights are quantized when they are loaded."""
+        return self.quantize != "none"
+
+    def check_quantize(self, why_not: str = "") -> None:
+        """Raise BadConfig for a format that is unknown, and for any where `why_not` says why there can be none."""
+        if self.quantize == "int4":
+            told = "no library has it both on CPUs and on GPUs"
+            raise BadConfig(f"{QUANTIZE} int4: {told}; take nf4, which is as small and loses less")
+        if self.quantize not in _KINDS:
+            raise BadConfig(f"{QUANTIZE} {self.quantize}: take one of {', '.join(_KINDS)}")
+        if self.quantizes and why_not:
+            raise BadConfig(f"{QUANTIZE} {self.quantize}: {why_not}")
+        if self.quantizes and not find_spec("bitsandbytes"):
+            raise BadConfig(f"{QUANTIZE} {self.quantize} needs bitsandbytes: pip install 'seal-toolkit[quantize]'")
 
     def resolve(self) -> tuple[Any, Any]:
         """Return (torch.device, torch.dtype).
@@ -60,8 +93,8 @@ class Device:
     def check_foreseen(self) -> None:
         """Raise BadConfig where the device or the precision is another than a run's settings have it by `foresee`."""
         place, dtype = self.resolve()
-        found = {"device": place.type, "dtype": str(dtype).removeprefix("torch.")}
-        if found != (told := self.foresee()):
+        found, told = {"device": place.type, "dtype": str(dtype).removeprefix("torch.")}, self.foresee()
+        if found != {name: told[name] for name in found}:
             words = [f"{each['device']} in {each['dtype']}" for each in (told, found)]
             raise BadConfig(
                 f"--device {self.name}: by the drivers here torch should take {words[0]}, and it takes {words[1]}; "
@@ -69,10 +102,11 @@ class Device:
             )
 
     def foresee(self) -> dict[str, str]:
-        """Return the kind of device and the precision for a run's settings, without torch."""
+        """Return the kind of device, the precision and any quantization for a run's settings, without torch."""
         kind = self.name.partition(":")[0] if self.name != "auto" else "cuda" if expect_gpu() else "cpu"
         precision = self.dtype if self.dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
-        return {"device": kind, "dtype": precision}
+        more = {"quantize": self.quantize} if self.quantizes else {}
+        return {"device": kind, "dtype": precision, **more}
 
 
 def expect_gpu() -> bool:

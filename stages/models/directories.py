@@ -169,6 +169,15 @@ def read_model_tensors(folder: Path) -> dict[str, TensorInfo]:
     raise MissingInput(f"{folder}: {found}; {DOWNLOAD_AGAIN}")
 
 
+def map_tensors(folder: Path) -> dict[str, Path]:
+    """Return the file that each tensor of a model's folder is in. Raise as `read_model_tensors` does."""
+    names = read_model_tensors(folder)
+    if (folder / _WHOLE).exists():
+        return dict.fromkeys(names, folder / _WHOLE)
+    places = read_object(folder / _INDEX)["weight_map"]
+    return {name: folder / places[name] for name in names}
+
+
 def _read_shards(folder: Path) -> dict[str, TensorInfo]:
     """Return the tensors of all shards, each from the shard that the index names."""
     places = read_object(folder / _INDEX).get("weight_map")

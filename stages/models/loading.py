@@ -20,6 +20,7 @@ from stages.models.directories import (
     MERGE_ADVICE,
     TensorInfo,
     check_model,
+    map_tensors,
     quote_name,
     read_model_tensors,
     read_object,
@@ -131,7 +132,7 @@ def load_model(name: str, device: Device) -> Any:
     check_model(name)
     logging.disable_progress_bar()
     place, dtype = device.resolve()
-    network, _ = load_network(name, dtype=dtype)
+    network = _load_quantized(name, device, dtype) if device.quantizes else load_network(name, dtype=dtype)[0]
     network.requires_grad_(False)
     with explain_library_errors(name):
         network = network.to(place).eval()
@@ -139,6 +140,44 @@ def load_model(name: str, device: Device) -> Any:
     with explain_library_errors(name, failure), torch.no_grad():
         network(input_ids=torch.zeros(1, 2, dtype=torch.long, device=network.device))
     return network
+
+
+def _load_quantized(name: str, device: Device, dtype: Any) -> Any:
+    """Load a model and quantize its weights on the CPU, from the precision in which they are stored.
+
+    They are never in memory together: what is loaded is mapped, and each part is read from the files anew.
+    """
+    from stages.models.quantization import find_rows, quantize_network  # late: it loads torch
+
+    device.check_quantize()
+    if method := getattr(load_config(name), "quantization_config", None):
+        kind = dict(method).get("quant_method") or "bitsandbytes"
+        raise BadConfig(f"--model {name}: is quantized already ({kind}); leave out --quantize {device.quantize}")
+    planned, _ = load_network(name, dtype=dtype, device_map="meta")
+    network, _ = load_network(name, dtype=_find_stored_dtype(name))
+    files = dict[str, Path]()
+    with suppress(BadInput, MissingInput):  # the hub may have converted them, and cached them elsewhere
+        files = map_tensors(find_model_folder(name) or Path(name))
+    with explain_library_errors(name, f"cannot be quantized as {device.quantize}"):
+        quantize_network(network, device.quantize, partial(find_rows, files))
+    dtypes = {path: each.dtype for path, each in [*planned.named_parameters(), *planned.named_buffers()]}
+    for path, each in [*network.named_parameters(), *network.named_buffers()]:
+        if each.is_floating_point() and not path.endswith(".scales"):
+            wanted = dtypes.get(path, dtype)
+            each.data = each.data.to(wanted, copy=True)  # a copy: else all that lies beside it in the file is held
+    return network
+
+
+def _find_stored_dtype(name: str) -> Any:
+    """Return the precision of the model's files; float32, which holds each, where they differ or are not known."""
+    import torch
+
+    kinds = set[str]()
+    with suppress(BadInput, MissingInput):
+        tensors = read_model_tensors(find_model_folder(name) or Path(name))
+        kinds = {info.dtype for info in tensors.values() if "F" in info.dtype}
+    names = {"F16": torch.float16, "BF16": torch.bfloat16}
+    return names.get(min(kinds), torch.float32) if len(kinds) == 1 else torch.float32
 
 
 def load_network(name: str, **settings: Any) -> tuple[Any, Sequence[str]]:

@@ -99,7 +99,7 @@ class LoraStack:
         linear = [(part, name) for name, part in parts if name in wanted and isinstance(part, nn.Linear)]
         self.layers = [StackedLinear(part, name, self) for part, name in linear]
         width = sum(rank * (part.in_features + part.out_features) for part, _ in linear)
-        first = next(network.parameters())
+        first = next(each for each in network.parameters() if each.is_floating_point())  # others are codes
         self.device = first.device
         dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
         self.weights = torch.zeros(slots, width, dtype=dtype, device=self.device)

@@ -11,7 +11,7 @@ import torch
 from stages.errors import BadConfig, BadInput, MissingInput
 from stages.files import atomic_directory, write_file
 from stages.models.adapter_checks import UNKNOWN_WEIGHTS, make_adapter_check
-from stages.models.checkpoints import BASE_KEY, fingerprint, resolve_model_name
+from stages.models.checkpoints import BASE_KEY, QUANTIZE_KEY, fingerprint, resolve_model_name
 from stages.models.lora_targets import ALL_LINEAR
 from stages.settings import FitConfig
 from stages.trainers.checkpoints import encode_header
@@ -22,16 +22,26 @@ SETTINGS_BYTES = 16_384  # of an adapter directory beside its weights, at most
 
 @dataclass(frozen=True)
 class AdapterBase:
-    """The model that adapters are trained on: its name, its weights' fingerprint, and the adapters it accepts."""
+    """The model that adapters are trained on: its name, its weights' fingerprint, and the adapters it accepts.
+
+    `quantize`: how its weights were quantized meanwhile.
+    """
 
     name: str
     weights: str = UNKNOWN_WEIGHTS  # of a model that was in memory already
     check: Callable[[Path, str], None] = lambda path, model: None
+    quantize: str = "none"
 
     @classmethod
-    def of(cls, model: str) -> "AdapterBase":
+    def of(cls, model: str, quantize: str = "none") -> "AdapterBase":
         """Describe the model in this directory. Raises as `adapter_check` does."""
-        return cls(model, fingerprint(model), make_adapter_check(model))
+        return cls(model, fingerprint(model), make_adapter_check(model), quantize)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What is written beside an adapter's weights."""
+        more = {QUANTIZE_KEY: self.quantize} if self.quantize != "none" else {}
+        return {"format": "pt", BASE_KEY: self.weights, **more}
 
     def accept(self, adapter: Path) -> None:
         """Raise BadConfig for an adapter that `seal eval`, or this training repeated, would refuse."""
@@ -79,7 +89,7 @@ def write_peft_directory(out: Path, settings: Any, state: Mapping[str, torch.Ten
     from safetensors.torch import save
 
     settings.base_model_name_or_path = resolve_model_name(settings.base_model_name_or_path)
-    data = save({name: weight.contiguous() for name, weight in state.items()}, {"format": "pt", BASE_KEY: base.weights})
+    data = save({name: weight.contiguous() for name, weight in state.items()}, base.metadata)
     with atomic_directory(out) as partial:
         settings.save_pretrained(str(partial))
         _sort_sets(partial / "adapter_config.json")

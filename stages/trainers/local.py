@@ -90,6 +90,8 @@ class LocalTrainer:
         """Raise BadConfig for an unknown trainer, and for limits that it does not have."""
         limits = self.limits
         check_name("--trainer", self.name, _NAMED)
+        mine = self.name in TRAINERS
+        self.device.check_quantize("" if mine else f"--trainer {self.name} quantizes no weights here; leave it out")
         if self.name == TINKER:
             self._check_service()
             return
@@ -134,6 +136,9 @@ class LocalTrainer:
         """Return what trains by this method. Raises BadConfig for flags that are not for it."""
         if method == "lora":
             return self
+        self.device.check_quantize(
+            f"--method {method} trains all weights, and quantized ones stay as they are; leave it out"
+        )
         if self.name != "batched":
             raise BadConfig(f"--trainer {self.name}: --method full has a trainer of its own; leave it out")
         if self.slots is not None:
@@ -157,7 +162,7 @@ class LocalTrainer:
     def identify(self, model: str) -> str:
         """Return what ids of adapters take of the model, of a precision but float32, and of a trainer not in TRAINERS.
 
-        The trainers in it make the same adapter, up to rounding.
+        The trainers in it make the same adapter, up to rounding. Quantized weights make another.
         """
         from stages.models.checkpoints import identity_of
 
@@ -166,6 +171,8 @@ class LocalTrainer:
         found = [identity_of(model)]
         if (dtype := self.device.foresee()["dtype"]) != "float32":
             found.append(dtype)
+        if self.device.quantizes:
+            found.append(self.device.quantize)
         if self.name not in TRAINERS:
             found.append(self.name)
         return " ".join(found)

@@ -29,7 +29,7 @@ class PeftTrainer:
         self.model = model
         self.tokenizer = load_tokenizer(model)
         self.network = load_model(model, device)
-        self.base = AdapterBase.of(model)
+        self.base = AdapterBase.of(model, device.quantize)
 
     def fit(self, jobs: Iterable[FitJob], progress: Progress = NullProgress()) -> Iterator[FitResult]:
         """Yield one result per job, in order, each after its directory is complete. Reads all jobs first."""

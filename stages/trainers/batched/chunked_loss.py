@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from stages.models.quantization import take_rows
+
 # Words of a chunk. A chunk's logits are (states, words), its part of the output layer is (words, hidden).
 #
 # CPU: 1024 words of 640 to 896 numbers are 2.6 to 3.7 MB of weights, which a second-level or shared cache still holds
@@ -41,7 +43,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         gap, mean = _against_others(hidden, head, target)
         losses = (gap.clamp(min=0) + gap.abs().neg_().exp_().log1p_())[:, 0]
         share = gap.neg_().exp_().add_(1).reciprocal_()  # not sigmoid nor logaddexp: see invariance.py
-        mean.sub_(head.weight[target]).mul_(share.mul_(weight[:, None]))
+        mean.sub_(take_rows(head, target, hidden.dtype)).mul_(share.mul_(weight[:, None]))
         ctx.save_for_backward(mean.to(hidden.dtype))
         ctx.mark_non_differentiable(losses)
         return (losses * weight).sum(), losses
@@ -60,7 +62,7 @@ def _against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Te
     top = hidden.new_full((count, 1), torch.finfo(dtype).min, dtype=dtype)  # the others' largest logit so far
     total, own = torch.zeros_like(top), torch.zeros_like(top)  # of exp(logit - top); the target's logit
     mean = hidden.new_zeros(hidden.shape, dtype=dtype)  # of rows, times `total` until the end
-    for start, words, bias in _chunks(head, hidden.device):
+    for start, words, bias in _chunks(head, hidden):
         logits = linear(hidden, words, bias).to(dtype)  # (n, words)
         place = target - start
         here = ((place >= 0) & (place < len(words)))[:, None]
@@ -80,12 +82,12 @@ def _against_others(hidden: Tensor, head: nn.Linear, target: Tensor) -> tuple[Te
     return top.sub_(own).add_(total.log()), mean.div_(total)
 
 
-def _chunks(head: nn.Linear, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+def _chunks(head: nn.Linear, hidden: Tensor) -> Iterator[tuple[int, Tensor, Tensor | None]]:
     """(number of the first word, rows of the output layer, their biases) of each chunk."""
-    size = _chunk_words(head, device)
+    size = _chunk_words(head, hidden.device)
     for start in range(0, len(head.weight), size):
         part = slice(start, start + size)
-        yield start, head.weight[part], None if head.bias is None else head.bias[part]
+        yield start, take_rows(head, part, hidden.dtype), None if head.bias is None else head.bias[part]
 
 
 def _chunk_words(head: nn.Linear, device: torch.device) -> int:
@@ -96,8 +98,9 @@ def _chunk_words(head: nn.Linear, device: torch.device) -> int:
 def get_loss_bytes(head: nn.Linear) -> int:
     """Return the most memory that one hidden state's loss takes, beside what is kept for the backward pass."""
     words, width = _chunk_words(head, head.weight.device), head.weight.shape[1]
-    own = head.weight.dtype.itemsize
-    full = _wide(head.weight.dtype).itemsize
+    coded = not head.weight.is_floating_point()
+    own = 4 if coded else head.weight.dtype.itemsize
+    full = 4 if coded else _wide(head.weight.dtype).itemsize
     logits = words * (full if own == full else full + own)  # narrow ones are widened, and narrowed again
     return logits + width * (2 * full + 2 * own)  # sums and the target's rows, and what is handed on
 

@@ -52,7 +52,7 @@ class BatchedLoraTrainer:
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
         gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
         check_packable(self.network)
-        self.base = AdapterBase(model) if loaded else AdapterBase.of(model)
+        self.base = AdapterBase(model) if loaded else AdapterBase.of(model, device.quantize)
         varlen = gpu and has_varlen_kernel(self.network)
         kernel = kernel or ("grouped_mm" if gpu else "bmm")
         self.options = KernelOptions(kernel, varlen, tokens_per_step, checkpoint_every)
