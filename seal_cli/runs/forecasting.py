@@ -15,6 +15,7 @@ from stages.errors import BadLine, SealError
 from stages.files import make_folder, replace_file
 from stages.interfaces import FitJob
 from stages.models.device import Device
+from stages.models.devices.hardware import PASS_TOKENS
 from stages.planning.calibration import Calibration
 from stages.planning.calibrator import Calibrator
 from stages.planning.forecast import Forecast, Ways, count_demand, list_cases, make_forecast
@@ -108,7 +109,7 @@ def find_ways(stage: Stage, flags: ForecastFlags = ForecastFlags()) -> Ways:
     if trainer is not None:
         device: Device = trainer.device
         many = trainer.name == "batched" and not getattr(stage, "sequential", False)
-        passes = {"batched": {"cuda": 16_384, "cpu": 2048}[device.foresee()["device"]], "peft": 1 << 30}
+        passes = {"batched": PASS_TOKENS[device.foresee()["device"]], "peft": 1 << 30}
         found = replace(
             found,
             slots=(trainer.slots or 64) if many else 1,

@@ -22,7 +22,8 @@ from stages.checks.finding import Finding
 from stages.errors import SealError
 from stages.files import rename, write_file
 from stages.models.config import get_text_config
-from stages.models.device import Device
+from stages.models.device import Device, get_free_bytes
+from stages.models.devices.hardware import UNTRIED, choose_dtype, describe_by_torch
 from stages.models.directories import read_object
 
 _OURS = "seal-toolkit"
@@ -117,16 +118,34 @@ def check_device(device: Device) -> Iterator[Finding]:
         yield Finding("device", None, unused, advice)
     else:
         yield Finding("device", True, f"{found} right")
+    hardware = describe_by_torch(place)
+    yield Finding("precision", True, "auto takes {} here: {}".format(*choose_dtype(hardware)))
+    yield _tell_untried(hardware.kind)
+
+
+def _tell_untried(kind: str) -> Finding:
+    """Say that the rules of some devices were never run; where this is one of them, what to look at."""
+    told = f"what is done on {', on '.join(UNTRIED.values())} is from documentation, and was never run"
+    if kind not in UNTRIED:
+        return Finding("untried devices", None, told)
+    advice = "compare some answers and an adapter's losses with --device cpu"
+    if kind == "mps":
+        advice += "; PYTORCH_ENABLE_MPS_FALLBACK=1 lets the CPU do what Metal lacks"
+    return Finding("untried devices", None, f"{told}: this is one of them", advice)
 
 
 def _describe(place: Any) -> str:
     """Return `cpu`, or a GPU with its name and memory."""
     import torch
 
-    if place.type != "cuda":
+    if place.type == "mps":
+        most = format_bytes(torch.mps.recommended_max_memory())
+        return f"mps (Apple, {format_bytes(get_free_bytes(place))} of {most} free, shared with the CPU)"
+    if place.type == "cpu":
         return str(place)
-    free, total = torch.cuda.mem_get_info(place)
-    return f"{place} ({torch.cuda.get_device_name(place)}, {format_bytes(free)} of {format_bytes(total)} free)"
+    module = torch.cuda if place.type == "cuda" else torch.xpu
+    free, total = module.mem_get_info(place)
+    return f"{place} ({module.get_device_name(place)}, {format_bytes(free)} of {format_bytes(total)} free)"
 
 
 def check_bits(device: Device, folder: Path) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from stages.checks.training import check_full_training
 from stages.errors import BadInput, MissingInput, SealError
 from stages.models.adapter_checks import AdapterInfo, read_adapter, shape_mismatches
 from stages.models.config import load_config
-from stages.models.device import Device
+from stages.models.device import Device, get_free_bytes
 from stages.models.directories import TensorInfo, check_model, quote_name, read_model_tensors, read_object
 from stages.models.libraries import find_model_folder, summarize_error
 from stages.models.loading import load_model, load_network, load_tokenizer
@@ -120,10 +120,8 @@ def _check_room(tensors: Mapping[str, TensorInfo], device: Device, out: Path) ->
 
 def get_room(device: Device) -> tuple[int, int, str]:
     """Return (free bytes, bytes of a weight, what is meant) where a model would be loaded."""
-    import torch
-
     place, dtype = device.resolve()
-    free = int(torch.cuda.mem_get_info(place)[0]) if place.type == "cuda" else get_free_memory()
+    free = get_free_memory() if place.type == "cpu" else get_free_bytes(place)
     return free, dtype.itemsize, f"as {str(dtype).removeprefix('torch.')} on {place}"
 
 

@@ -23,7 +23,7 @@ from stages.engines.hf_likelihood import Measured, MeasuredRow, find_unmeasurabl
 from stages.errors import BadConfig, BadInput, MissingInput, OutOfMemory
 from stages.interfaces import Completion, Hear, NullProgress, Progress, Request, group_by_adapter
 from stages.models.config import get_context_length
-from stages.models.device import Device, suppress_out_of_memory
+from stages.models.device import Device, release_unused_memory, suppress_out_of_memory
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.stacked_lora import LoraStack, SlotRows
 from stages.models.tuned_models import is_tuned_model, read_tuned_model
@@ -282,7 +282,7 @@ class HFEngine:
 
     def _shrink(self, rows: int) -> None:
         """Take half of so many rows at a time from here on."""
-        torch.cuda.empty_cache()
+        release_unused_memory()
         self.batch_size = -(-rows // 2)
         self.progress.note(f"memory ran out: from here on {self.batch_size} completions at a time (see --batch)")
 

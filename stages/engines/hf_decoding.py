@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from stages.models.device import get_widest_dtype
 from stages.settings import Sampling
 from stages.tokens.tokenization import StopCheck
 
@@ -148,7 +149,7 @@ def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
     def get_logits(prompts: Sequence[Sequence[int]]) -> Tensor:
         """(steps, rows, vocabulary)"""
         made = _generate(network, prompts, settings, prefix_allowed_tokens_fn=lambda *_: [token])
-        return torch.stack(made.logits).double()
+        return torch.stack(made.logits).to(get_widest_dtype(network.device))
 
     def are_alike(prompts: Sequence[Sequence[int]]) -> bool:
         together = get_logits(prompts)

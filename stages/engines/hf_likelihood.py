@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.errors import Untrainable
 from stages.interfaces import Completion, Example, Request
+from stages.models.device import get_widest_dtype
 from stages.tokens.tokenization import encode_example
 
 
@@ -85,5 +86,5 @@ def measure_rows(network: Any, rows: Sequence[MeasuredRow], pad: int) -> list[Me
 def _pick(logits: Tensor, targets: Tensor) -> Measured | None:
     """logits (tokens, vocabulary), each of the token before; in float32 at least."""
     exact = logits if logits.dtype == torch.float64 else logits.float()
-    found = torch.log_softmax(exact, dim=-1).gather(1, targets[:, None]).double()[:, 0]
+    found = torch.log_softmax(exact, dim=-1).gather(1, targets[:, None])[:, 0].to(get_widest_dtype(logits.device))
     return Measured(tuple(found.tolist()), float(found.mean())) if bool(exact.isfinite().all()) else None

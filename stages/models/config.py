@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import BadConfig, BadInput
-from stages.models.device import expect_gpu
+from stages.models.devices.hardware import expect_gpu
 from stages.models.directories import DOWNLOAD_AGAIN, check_folder, quote_name, read_object
 from stages.models.libraries import (
     NEWER_MODEL,

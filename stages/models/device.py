@@ -1,23 +1,32 @@
 """Where and in what precision a model computes, and how much memory is free there."""
 
-import os
 import platform
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from stages.errors import BadConfig
+from stages.models.devices.hardware import (
+    choose_dtype,
+    describe_by_driver,
+    describe_by_torch,
+    expect_gpu,
+    explain_unusable_dtype,
+)
 from stages.settings import Doc
 
-_SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # a CPU's allocator, CUDA, cuBLAS
-_GPU_FILES = {"cuda": "/dev/nvidiactl", "hip": "/dev/kfd"}  # by what torch/version.py says of its build
+# Of a CPU's allocator; of CUDA, HIP, MPS, XPU; of cuBLAS, hipBLAS; of HIP; of Metal, for one buffer; of Level Zero.
+_SHORT_OF_MEMORY = (
+    *("can't allocate memory", "out of memory", "ALLOC_FAILED", "hipErrorOutOfMemory", "Invalid buffer size"),
+    *("OUT_OF_DEVICE_MEMORY", "OUT_OF_HOST_MEMORY"),
+)
 _BFLOAT16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instruction sets, the last two those of arm64
+_NAMES = "auto, cpu, cuda, cuda:N, mps or xpu"
 
 
 QUANTIZE = "--quantize"
@@ -26,13 +35,16 @@ _KINDS = ("none", "int8", "nf4")
 
 @dataclass(frozen=True)
 class Device:
-    """Where and in what precision a model computes. auto: cuda and bfloat16 on a GPU machine, else float32 on CPU.
+    """Where and in what precision a model computes. auto: an NVIDIA or AMD GPU where there is one, else the CPU.
 
+    What precision auto is, `stages/models/devices/hardware.py` says. Apple's and Intel's GPUs are taken by name alone.
     `quantize`: how the weights of a frozen model lie in memory meanwhile.
     """
 
     panel: ClassVar[str] = "Engine and device"
-    name: Annotated[str, Doc("auto, cpu, cuda or cuda:N.", "NAME", "--device", values=("auto", "cpu", "cuda"))] = "auto"
+    name: Annotated[
+        str, Doc("auto, cpu, cuda, cuda:N or mps.", "NAME", "--device", values=("auto", "cpu", "cuda", "mps"))
+    ] = "auto"
     dtype: Annotated[
         str,
         Doc(
@@ -69,26 +81,30 @@ class Device:
     def resolve(self) -> tuple[Any, Any]:
         """Return (torch.device, torch.dtype).
 
-        Raise BadConfig for an unknown name, an absent GPU, or bfloat16 on a CPU that only emulates it.
+        Raise BadConfig for an unknown name, an absent GPU, or a precision that the device has not, or only emulates.
         """
         import torch
 
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        name = ("cuda" if gpus else "cpu") if self.name == "auto" else self.name
+        name = ("cuda" if _count_devices("cuda") else "cpu") if self.name == "auto" else self.name
         known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-        dtype = ("bfloat16" if name.startswith("cuda") else "float32") if self.dtype == "auto" else self.dtype
-        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
-            raise BadConfig(f"--device {self.name}: take auto, cpu, cuda or cuda:N")
-        if name.startswith("cuda") and not gpus:
+        if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d{1,3})?", name):
+            raise BadConfig(f"--device {self.name}: take {_NAMES}")
+        kind, _, number = name.partition(":")
+        count = _count_devices(kind)
+        if not count:
             raise BadConfig(f"--device {self.name}: no GPU that this torch can use; take --device cpu")
-        if int(name.partition(":")[2] or 0) >= max(gpus, 1):
-            raise BadConfig(f"--device {self.name}: the GPUs here are cuda:0 to cuda:{gpus - 1}")
-        if dtype not in known:
+        if int(number or 0) >= count:
+            raise BadConfig(f"--device {self.name}: the GPUs here are {kind}:0 to {kind}:{count - 1}")
+        if self.dtype not in ("auto", *known):
             raise BadConfig(f"--dtype {self.dtype}: take one of auto, {', '.join(known)}")
-        if name == "cpu" and dtype == "bfloat16" and not has_fast_bfloat16():
-            slow = "this CPU has no bfloat16 products and only emulates them, several times slower than float32"
-            raise BadConfig(f"--dtype bfloat16: {slow}; take --dtype float32 or auto")
-        return torch.device(name), known[dtype]
+        place = torch.device(name)
+        hardware = describe_by_torch(place)
+        dtype = choose_dtype(hardware)[0] if self.dtype == "auto" else self.dtype
+        if kind == "cpu" and dtype == "bfloat16":
+            hardware = replace(hardware, has_bfloat16=has_fast_bfloat16())
+        if why := explain_unusable_dtype(hardware, dtype):
+            raise BadConfig(f"--dtype {dtype}: {why}; take --dtype float32 or auto")
+        return place, known[dtype]
 
     def check_foreseen(self) -> None:
         """Raise BadConfig where the device or the precision is another than a run's settings have it by `foresee`."""
@@ -96,33 +112,30 @@ class Device:
         found, told = {"device": place.type, "dtype": str(dtype).removeprefix("torch.")}, self.foresee()
         if found != {name: told[name] for name in found}:
             words = [f"{each['device']} in {each['dtype']}" for each in (told, found)]
+            flag = "device" if found["device"] != told["device"] else "dtype"
             raise BadConfig(
                 f"--device {self.name}: by the drivers here torch should take {words[0]}, and it takes {words[1]}; "
-                f"give --device {found['device']}, or see `seal doctor`"
+                f"give --{flag} {found[flag]}, or see `seal doctor`"
             )
 
     def foresee(self) -> dict[str, str]:
         """Return the kind of device, the precision and any quantization for a run's settings, without torch."""
         kind = self.name.partition(":")[0] if self.name != "auto" else "cuda" if expect_gpu() else "cpu"
-        precision = self.dtype if self.dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
+        precision = self.dtype if self.dtype != "auto" else choose_dtype(describe_by_driver(kind))[0]
         more = {"quantize": self.quantize} if self.quantizes else {}
         return {"device": kind, "dtype": precision, **more}
 
 
-def expect_gpu() -> bool:
-    """Return True if torch will most likely find a GPU. It is not imported here, in the process that forks."""
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")  # "" and -1 hide all
-    here = any(Path(file).exists() for file in _find_gpu_files())
-    return here and shown != "" and not (shown or "").startswith("-")
+def _count_devices(kind: str) -> int:
+    """How many devices of a kind this torch can use."""
+    import torch
 
-
-@cache
-def _find_gpu_files() -> list[str]:
-    """Find the files that a driver makes for the GPUs that the installed torch was built for."""
-    found = find_spec("torch")
-    version = Path(found.origin).with_name("version.py") if found and found.origin else Path()
-    text = version.read_text(encoding="utf-8") if version.is_file() else ""
-    return [file for build, file in _GPU_FILES.items() if re.search(rf"^{build}\b[^=]*= *'", text, re.MULTILINE)]
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    module = torch.cuda if kind == "cuda" else torch.xpu
+    return int(module.device_count()) if module.is_available() else 0
 
 
 @cache
@@ -163,28 +176,60 @@ def suppress_out_of_memory() -> Iterator[None]:
 
 
 def get_peak_bytes() -> int:
-    """Return the most bytes that torch has held at once on a GPU, of all GPUs together; -1 where it used none."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return -1
-    return sum(int(torch.cuda.max_memory_allocated(number)) for number in range(torch.cuda.device_count()))
+    """Return the most bytes that torch has held at once on a GPU, of all GPUs together; -1 where it used none.
+
+    Of an Apple GPU torch does not tell it: -1, too.
+    """
+    found = [module.max_memory_allocated(number) for module, number in _list_used()]
+    return sum(int(each) for each in found) if found else -1
 
 
 def reset_peak_bytes() -> None:
     """Let `get_peak_bytes` count anew from here."""
+    for module, number in _list_used():
+        module.reset_peak_memory_stats(number)
+
+
+def _list_used() -> Iterator[tuple[Any, int]]:
+    """torch's module and the number of every GPU that it has begun to use. torch is not imported for that."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        for number in range(torch.cuda.device_count()):
-            torch.cuda.reset_peak_memory_stats(number)
+    for module in (getattr(torch, name, None) for name in ("cuda", "xpu")) if torch else ():
+        if module is not None and module.is_initialized():
+            yield from ((module, number) for number in range(module.device_count()))
 
 
 def get_free_bytes(device: Any) -> int:
-    """Return the bytes that can still be allocated on a torch.device, torch's own unused reserve included."""
-    if device.type == "cuda":
-        import torch
+    """Return the bytes that can still be allocated on a torch.device, torch's own unused reserve included.
 
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    An Apple GPU shares the machine's memory: it gets what Metal recommends at most, and what is free.
+    """
     import psutil
+    import torch
 
-    return int(psutil.virtual_memory().available)
+    if device.type in ("cuda", "xpu"):
+        module = torch.cuda if device.type == "cuda" else torch.xpu
+        unused = module.memory_reserved(device) - module.memory_allocated(device)
+        return int(module.mem_get_info(device)[0]) + int(unused)
+    free = int(psutil.virtual_memory().available)
+    if device.type == "mps":
+        used, held = torch.mps.current_allocated_memory(), torch.mps.driver_allocated_memory()
+        free = min(int(torch.mps.recommended_max_memory()) - used, free + held - used)
+    return max(0, free)
+
+
+def release_unused_memory() -> None:
+    """Give back what torch keeps for later on GPUs, after the memory of one ran out."""
+    import torch
+
+    torch.cuda.empty_cache()  # as XPU's, nothing where none is in use
+    if hasattr(torch, "xpu"):
+        torch.xpu.empty_cache()
+    if _count_devices("mps"):
+        torch.mps.empty_cache()
+
+
+def get_widest_dtype(device: Any) -> Any:
+    """Return the precision of sums on a torch.device: float64, or float32 where the GPU has none (Apple's, Intel's)."""
+    import torch
+
+    return torch.float32 if device.type in ("mps", "xpu") else torch.float64

@@ -17,7 +17,7 @@ from stages.files import check_space
 from stages.fingerprints import fingerprint_folder
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress
 from stages.models.checkpoints import BASE_KEY, check_unchanged, fingerprint, resolve_model_name
-from stages.models.device import Device, get_free_bytes
+from stages.models.device import Device, get_free_bytes, get_widest_dtype
 from stages.models.loading import load_model, load_network, load_tokenizer
 from stages.models.tuned_models import ADAPTER_KEY, DIGEST_KEY
 from stages.records.frozen import derive_seed
@@ -142,7 +142,7 @@ class _Training:
         """Leave the gradients of the next step's loss, the mean over its targets, and return the loss."""
         batch, share = self.active.get_next_batch()
         rows = sorted((PackedSequence(0, tokens) for tokens in batch), key=lambda row: row.size)
-        loss = torch.zeros((), dtype=torch.float64, device=self.network.device)
+        loss = torch.zeros((), dtype=get_widest_dtype(self.network.device), device=self.network.device)
 
         def compute(part: Sequence[PackedSequence]) -> None:
             own = sum_losses(self.network, [row.tokens for row in part])[0] * share

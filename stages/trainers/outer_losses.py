@@ -13,6 +13,8 @@ from typing import Any
 
 from stages.errors import BadConfig
 from stages.interfaces import Example
+from stages.models.device import get_widest_dtype
+from stages.models.devices.hardware import choose_dtype, describe_by_torch
 from stages.settings import SftConfig
 from stages.tokens.tokenization import Tokens, encode_example
 from stages.trainers.team import Team, share_out
@@ -125,9 +127,11 @@ def _make_weighted(
 
     plain = DataCollatorForLanguageModeling(pad_token_id=_find_pad(tokenizer))
 
+    wide = get_widest_dtype(network.device)
+
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         batch = plain([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
-        return {**batch, "weight": torch.tensor([row["weight"] for row in rows], dtype=torch.float64)}
+        return {**batch, "weight": torch.tensor([row["weight"] for row in rows], dtype=wide)}
 
     args = SFTConfig(packing=False, remove_unused_columns=False, **settings)
     return WeightedTrainer(model=network, args=args, data_collator=collate, **common)
@@ -170,7 +174,8 @@ def _make_settings(config: SftConfig, network: Any, scratch: str, team: Team) ->
     import torch
     from trl import SFTConfig
 
-    on_gpu = network.device.type == "cuda"
+    on_gpu = network.device.type != "cpu"
+    mixes = config.full and choose_dtype(describe_by_torch(network.device))[0] == "bfloat16"  # beside float32 weights
     experts = {"router_aux_loss_coef": 0.0} if hasattr(SFTConfig, "router_aux_loss_coef") else {}  # trl 1.16
     return {
         "output_dir": scratch,
@@ -181,7 +186,7 @@ def _make_settings(config: SftConfig, network: Any, scratch: str, team: Team) ->
         "max_grad_norm": config.max_grad_norm,
         "lr_scheduler_type": "linear",
         "seed": config.seed,
-        "bf16": on_gpu and (config.full or network.dtype == torch.bfloat16),
+        "bf16": on_gpu and (mixes or network.dtype == torch.bfloat16),
         "gradient_checkpointing": on_gpu,
         "use_cpu": not on_gpu,
         "max_length": None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.errors import BadConfig
 from stages.interfaces import Example, NullProgress, Progress
-from stages.models.device import Device
+from stages.models.device import Device, get_widest_dtype
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import resolve_targets
 from stages.records.schema import Checkpoint
@@ -58,7 +58,7 @@ class SupervisedTrainer:
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
         self.check()
-        dtype = self.device.resolve()[1] if wide and network.device.type == "cuda" else network.dtype
+        dtype = self.device.resolve()[1] if wide and network.device.type != "cpu" else network.dtype
         if self.team.leads:
             for told in check_saving(network, self.tokenizer, out, self.model, dtype.itemsize):
                 progress.note(told)
@@ -178,11 +178,11 @@ def _merge_lora(student: Any, tokens: Tokens) -> None:
     """Merge the LoRA into the model's weights. Raises BadConfig where the model then says something else."""
     import torch
 
-    ids = torch.tensor([tokens.ids[:16]], device=student.device)
+    ids, wide = torch.tensor([tokens.ids[:16]], device=student.device), get_widest_dtype(student.device)
     student.eval()
     with torch.no_grad():
-        before = student(input_ids=ids).logits.double()
-        after = student.merge_and_unload()(input_ids=ids).logits.double()
+        before = student(input_ids=ids).logits.to(wide)
+        after = student.merge_and_unload()(input_ids=ids).logits.to(wide)
     tolerance = 1e-3 if student.dtype in (torch.float32, torch.float64) else 0.1
     if not (after - before).norm() <= tolerance * (before - before.mean()).norm():
         raise BadConfig("the LoRA, merged into the weights, says something else; take other layers with --target")

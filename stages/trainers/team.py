@@ -50,8 +50,8 @@ class Team:
 
     def place(self, device: Device) -> Device:
         """Return the device with this process's own GPU."""
-        if self.size > 1 and device.resolve()[0].type == "cuda":
-            return replace(device, name=f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}")
+        if self.size > 1 and (kind := device.resolve()[0].type) in ("cuda", "xpu"):
+            return replace(device, name=f"{kind}:{os.environ.get('LOCAL_RANK', self.rank)}")
         return device
 
     def share(self, examples: Sequence[Example] | None, device: Device) -> Sequence[Example] | None:

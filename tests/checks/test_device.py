@@ -14,14 +14,26 @@ from stages.models.device import Device
 
 def test_the_cpu_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_NVIDIA_DRIVER", Path("/absent"))
-    threads, device = check_device(Device("cpu"))
+    threads, device, precision, untried = check_device(Device("cpu"))
     assert threads.found.endswith(f"{torch.get_num_threads()} torch threads")
     assert (device.ok, device.found) == (True, "cpu: a product of matrices in float32 is right")
+    assert (precision.ok, precision.found.partition(":")[0]) == (True, "auto takes float32 here")
+    assert (untried.ok, untried.advice) == (None, None)
+    assert "is from documentation, and was never run" in untried.found
+
+
+def test_a_device_that_nobody_has_tried_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = checks._tell_untried("mps")
+    assert found.found.endswith("was never run: this is one of them")
+    assert "PYTORCH_ENABLE_MPS_FALLBACK=1" in (found.advice or "")
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 << 30)
+    monkeypatch.setattr(checks, "get_free_bytes", lambda place: 3 << 30)
+    assert checks._describe(torch.device("mps")) == "mps (Apple, 3.0 GiB of 12 GiB free, shared with the CPU)"
 
 
 def test_a_device_that_errs_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "ones", lambda *sizes, **named: torch.full(sizes, 1.5, **named))
-    assert [finding.ok for finding in check_device(Device("cpu"))] == [True, False]
+    assert [finding.ok for finding in check_device(Device("cpu"))][:2] == [True, False]
 
 
 def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from stages.errors import BadConfig, BadInput, MissingInput, SealError
 from stages.models import device as device_module
 from stages.models.device import Device, has_fast_bfloat16
+from stages.models.devices import hardware
 from stages.models.directories import check_model
 from stages.models.loading import load_model, load_tokenizer
 from tests.tiny_models import make_llama
@@ -67,7 +68,10 @@ def test_a_model_that_loads_and_cannot_run_is_told_at_once(tmp_path: Path) -> No
     ("device", "words"),
     [
         (Device("cpu", "float16"), "--dtype float16: take one of auto, float32, bfloat16, float64"),
-        *((Device(name), f"--device {name}: take auto, cpu, cuda or cuda:N") for name in ("tpot", "meta", "cpu:1")),
+        *(
+            (Device(name), f"--device {name}: take auto, cpu, cuda, cuda:N, mps or xpu")
+            for name in ("tpot", "meta", "cpu:1")
+        ),
     ],
 )
 def test_an_unknown_device_or_precision_names_those_that_exist(device: Device, words: str) -> None:
@@ -100,7 +104,7 @@ def test_bfloat16_on_a_cpu_that_only_emulates_it_is_refused_and_nothing_else_is(
 
 @pytest.mark.parametrize(("shown", "kind"), [(None, "cuda"), ("1,0", "cuda"), ("", "cpu"), ("-1", "cpu")])
 def test_a_gpu_that_is_hidden_is_not_foreseen(monkeypatch: pytest.MonkeyPatch, shown: str | None, kind: str) -> None:
-    monkeypatch.setattr(device_module, "_find_gpu_files", lambda: ["/dev/nvidiactl"])
+    monkeypatch.setattr(hardware, "_find_builds", lambda: ("cuda",))
     monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if shown is not None:
@@ -108,16 +112,16 @@ def test_a_gpu_that_is_hidden_is_not_foreseen(monkeypatch: pytest.MonkeyPatch, s
     assert Device().foresee() == {"device": kind, "dtype": "bfloat16" if kind == "cuda" else "float32"}
 
 
-@pytest.mark.parametrize(("build", "file"), [("cuda", "/dev/nvidiactl"), ("hip", "/dev/kfd")])
+@pytest.mark.parametrize("build", ["cuda", "hip"])
 def test_a_gpu_that_torch_was_not_built_for_is_not_foreseen(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: str, file: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: str
 ) -> None:
-    monkeypatch.setattr(device_module, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
-    for version, files in (("None", []), ("'13.0'", [file])):
+    monkeypatch.setattr(hardware, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    for version, builds in (("None", ()), ("'13.0'", (build,))):
         (tmp_path / "version.py").write_text(f"__version__ = '2.13'\n{build}: Optional[str] = {version}\n")
-        device_module._find_gpu_files.cache_clear()
-        assert device_module._find_gpu_files() == files
-    device_module._find_gpu_files.cache_clear()
+        hardware._find_builds.cache_clear()
+        assert hardware._find_builds() == builds
+    hardware._find_builds.cache_clear()
 
 
 def test_a_device_that_was_not_foreseen_is_refused_and_the_one_that_is_there_named(
@@ -136,6 +140,7 @@ def test_a_device_that_was_not_foreseen_is_refused_and_the_one_that_is_there_nam
 def test_a_gpus_bfloat16_is_not_the_cpus_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: (9, 0))
     monkeypatch.setattr(device_module, "has_fast_bfloat16", lambda: False)
     for device in (Device(), Device("cuda:1", "bfloat16")):
         assert device.resolve()[1] == torch.bfloat16

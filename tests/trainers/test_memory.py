@@ -228,7 +228,7 @@ def test_the_plan_follows_the_free_memory_and_stops_where_more_gains_nothing(mon
         memory.MEMORY_SHARE * 1_000
     )  # 1,000 bytes a token; what is kept anyway does not count
     assert planned(510_000) == int(memory.MEMORY_SHARE * 500)
-    assert planned(10**12) == memory.MAX_TOKENS["cpu"]
+    assert planned(10**12) == memory.PASS_TOKENS["cpu"]
     assert planned(0) == 1
 
     def fail(length: int) -> int:

@@ -25,7 +25,7 @@ from stages.models.quantization import take_rows
 # GFLOP/s at 128 states, 75 with chunks of 2048 words, 70 with 512, and 57 with all words at once, which is also five
 # passes over 134 MB of logits.
 #
-# GPU, on paper: a pass has up to 16,384 states (memory.MAX_TOKENS), so 16,384 words are at most 2^28 logits, a GB in
+# GPU, on paper: a pass has up to 16,384 states (hardware.PASS_TOKENS), so 16,384 words are at most 2^28 logits, a GB in
 # float32. 151,936 words are 10 chunks and 262,144 are 16, of some 15 kernels each: about a millisecond of launches, and
 # products of 16,384 columns, where tensor cores want 128 to 256 rows and as many columns to be busy.
 CHUNK_WORDS = {"cpu": 1024, "cuda": 16_384}

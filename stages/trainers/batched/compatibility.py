@@ -71,9 +71,9 @@ def has_varlen_kernel(network: Any) -> bool:
         blocks, kernel = (
             _run_trial(network, _TRIAL, _pack_trial(network, "grouped_mm", varlen=each)) for each in (False, True)
         )
-    except torch.OutOfMemoryError:
-        raise
-    except (ImportError, RuntimeError, TypeError, ValueError):  # builds differ in what they have and take
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:  # builds differ in what they have and take
+        if is_out_of_memory(error):
+            raise
         return False
     return blocks.has_logits_of(kernel, 0.1) and _are_close([blocks.embedded], [kernel.embedded], tolerance=0.1)
 
@@ -101,7 +101,8 @@ def _compare_training_mode(network: Any, plain: _TrialResult) -> Iterator[tuple[
 
 def _get_rng_states(network: Any) -> list[Tensor]:
     """Of the generators that the network may draw from."""
-    own = [torch.cuda.get_rng_state(network.device)] if network.device.type == "cuda" else []
+    kind = network.device.type
+    own = [getattr(torch, kind).get_rng_state(network.device)] if kind in ("cuda", "mps", "xpu") else []
     return [torch.get_rng_state(), *own]
 
 

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from stages.errors import OutOfMemory
 from stages.interfaces import Progress
-from stages.models.device import get_free_bytes, suppress_out_of_memory
+from stages.models.device import get_free_bytes, release_unused_memory, suppress_out_of_memory
+from stages.models.devices.hardware import PASS_TOKENS
 from stages.trainers.batched.packing import PackedSequence
 
-# More gains nothing: a GPU is saturated, a CPU's cache is full (tests/bench/bench_inner_loop.py).
-MAX_ADAPTERS = 64
-MAX_TOKENS = {"cuda": 16_384, "cpu": 2048}
+MAX_ADAPTERS = 64  # more gain nothing, as more than PASS_TOKENS do
 MEMORY_SHARE = 0.8  # of the free memory that a pass may plan with; the rest is for what is not counted
 
 
@@ -74,7 +73,7 @@ class PassBudget:
                     reported = done
                 continue
             clear()
-            torch.cuda.empty_cache()
+            release_unused_memory()
             self.shrink(waiting[0])
             progress.note(f"memory ran out: from here on about {self.tokens} tokens in one pass")
             done, waiting = 0, list(self.split(rows))
@@ -104,7 +103,7 @@ def count_fitting_tokens(
     with suppress_out_of_memory():
         each = max(1, (saved(long) - saved(short)) // (long - short))
         room = int(MEMORY_SHARE * (get_free_bytes(device) - reserved))
-        return max(1, min(room // each, MAX_TOKENS.get(device.type, 512)))
+        return max(1, min(room // each, PASS_TOKENS.get(device.type, 512)))
     return 1
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from stages.models.device import get_widest_dtype
 from stages.tokens.tokenization import Tokens
 
 _T = TypeVar("_T", int, float)
@@ -207,8 +208,9 @@ class Packing:
     # ---- for the kernels, on the device
 
     def to_device(self, values: Tensor) -> Tensor:
-        """Copy to the device without waiting for it."""
-        return values.to(self.device, non_blocking=True)
+        """Copy to the device, CUDA's without waiting for it; float64 only where the device has it."""
+        kept = values.to(get_widest_dtype(self.device)) if values.dtype == torch.float64 else values
+        return kept.to(self.device, non_blocking=self.device.type == "cuda")
 
     @cached_property
     def blocks(self) -> list[AttentionBlock]:

@@ -15,6 +15,7 @@ from stages.errors import BadConfig
 from stages.files import check_space
 from stages.interfaces import FitJob, FitResult, NullProgress, Progress
 from stages.models.device import Device
+from stages.models.devices.hardware import describe_by_torch
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.lora_targets import is_row_wise
 from stages.models.stacked_lora import LoraStack
@@ -50,7 +51,7 @@ class BatchedLoraTrainer:
     ) -> None:
         self.model, self.slots = model, slots
         self.tokenizer, self.network = loaded or (load_tokenizer(model), load_model(model, device))
-        gpu = self.network.device.type == "cuda" and self.network.dtype == torch.bfloat16
+        gpu = self.network.dtype == torch.bfloat16 and describe_by_torch(self.network.device).kind == "cuda"
         check_packable(self.network)
         self.base = AdapterBase(model) if loaded else AdapterBase.of(model, device.quantize)
         varlen = gpu and has_varlen_kernel(self.network)

@@ -1,0 +1,1 @@
+"""Devices: what they can do, by their descriptions."""
