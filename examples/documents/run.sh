@@ -22,7 +22,7 @@ if [ "$model" = examples/tiny/model ]; then # it has a recipe of its own, found 
   : "${CHUNK=128}" "${TEMPLATE=rewrite}" "${BUDGET=120}" "${RANK=32}" "${EVAL=--judge exact}"
   : "${QUIZ=--template implications -k 12 --max-tokens 170 --top-p 1 --judge exact}" "${GENERATE=--max-tokens 170 --top-p 1}"
   : "${TRIAL=--rank 8 --alpha 16 --target all-linear --learning-rate 6e-3 --schedule constant --epochs 4}"
-  : "${ADAPT=$recipe --learning-rate 5e-3 --epochs 6 --batch-size 16 --pool-passages once}"
+  : "${ADAPT=$recipe --learning-rate 3e-3 --epochs 10 --batch-size 16 --pool-passages once}"
   if [ "${DOCS:-$world/documents}" = $world/documents ]; then # what else is known of these
     : "${REPLAY=$world/known.jsonl:0.2}" "${ANCHORS=$world/anchors.jsonl}" "${PROBES=$world/probes.jsonl}"
   fi
