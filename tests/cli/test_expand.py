@@ -66,7 +66,7 @@ def test_two_groups_share_an_option_and_a_command_may_leave_one_out_or_put_its_o
         "other": Device("cpu", "float32"),
         "dtype": "float32",
     }
-    assert list(signature(expand(command)).parameters) == ["device", "dtype"]
+    assert list(signature(expand(command)).parameters) == ["device", "dtype", "quantize"]
 
 
 def test_a_parameter_may_be_called_otherwise_than_its_flag() -> None:
