@@ -105,7 +105,7 @@ class MakeQuiz:
             settings=lambda: {
                 **{"template": template, "k": rules.samples, "given": rules.given, "unchecked": rules.unchecked},
                 **({} if rules.exam_share == QuizRules.exam_share else {"exam_share": rules.exam_share}),
-                **({"answer_stop": list(rules.answer_stop)} if rules.answer_stop else {}),
+                **({"answer_stop": sorted(set(rules.answer_stop))} if rules.answer_stop else {}),
                 **{"sampling": drawn.settings, "chat": chat, "judge": self.judge.settings()},
                 **{**self.engine.settings(model), **WHOLE_INPUT},
             },

@@ -120,9 +120,9 @@ class Sampling:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What records and a run's settings say of it: stop strings only where there are some."""
+        """What records and a run's settings say of it: stop strings only where there are some, in one order."""
         found = {name: value for name, value in vars(self).items() if name != "stop"}
-        return {**found, **({"stop": list(self.stop)} if self.stop else {})}
+        return {**found, **({"stop": sorted(set(self.stop))} if self.stop else {})}
 
 
 ANSWERING = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)  # official query server: greedy, 64 tokens

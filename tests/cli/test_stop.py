@@ -33,8 +33,9 @@ def test_answers_end_before_the_stop_string_and_another_one_is_another_run(folde
         text.partition(stop)[0].partition("\n")[0] for text in whole
     ]
     settings = json.loads((folder / "scores.jsonl.manifest.json").read_text())["settings"]
-    assert settings["sampling"]["stop"] == [stop, "\n"]
-    assert run_inside(*flags, cwd=folder).code == DONE, "there is nothing to do"
+    assert settings["sampling"]["stop"] == sorted((stop, "\n"))
+    turned = (*EVAL, "--stop", r"\n", "--stop", stop, "--stop", stop, "-o", "scores.jsonl")
+    assert run_inside(*turned, cwd=folder).code == DONE, "there is nothing to do"
     done = run_inside(*EVAL, "-o", "scores.jsonl", cwd=folder)
     assert (done.code, "sampling.stop was" in done.err) == (73, True), done.err
     (asked,) = run_inside("ask", "model", "What did Ada build?", "--stop", stop, "--json", cwd=folder).lines

@@ -325,6 +325,7 @@ def test_the_weights_say_whether_two_names_are_of_one_model() -> None:
             r"stop \['\\n'\], and none.jsonl with \[\]",
         ),
         ({"chat": True}, {"chat": False}, "chat False, and none.jsonl with True"),
+        ({"weights": "1"}, {"weights": "1", "quantize": "nf4"}, "quantize nf4, and none.jsonl with none"),
     ],
 )
 def test_the_adapter_and_the_model_without_it_are_asked_the_same_way(
@@ -423,6 +424,12 @@ def test_an_adapter_of_another_model_than_the_one_that_answered_holds_no_gate(tm
     right = stage.run(rows, {}, gate="learned>10", released=True).gate
     assert right is not None
     assert right.passed
+    for sheet in rows.values():
+        sheet.settings = {**sheet.settings, "quantize": "nf4"}
+    coarse = stage.run(rows, {}, gate="learned>10", released=True).gate
+    assert coarse is not None
+    told = "was trained with --quantize none, and adapter.jsonl was answered with --quantize nf4; ask it on its own"
+    assert (coarse.passed, told in coarse.reasons[0]) == (False, True)
 
 
 def test_without_a_run_what_nobody_knows_is_told_and_fails_no_gate() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from stages.errors import BadInput
 from stages.reporting.cards.answers import AnswerSheet
 
-_WAYS = ("chat", "max_tokens", "stop")  # settings of a question that rows share
+_WAYS = ("chat", "max_tokens", "stop", "quantize")  # settings of a question that rows share
 BEFORE, AFTER = "none", "adapter"  # the rows that every card has
 _OF_ONE_MODEL = (BEFORE, "passage", "in-context", "rag", AFTER, "adapter-rag")  # a row of another name may be anyone's
 _WITHOUT_ADAPTER = {BEFORE: "", "in-context": " --in-context", "rag": " --retrieve FILE"}  # and how each is asked
@@ -96,7 +96,7 @@ def get_weights(sheet: AnswerSheet, model: str) -> str | None:
 
 
 def _check_settings(sheet: AnswerSheet, other: AnswerSheet, names: tuple[str, ...] = _WAYS) -> None:
-    own, theirs = (_list_ways(each.settings) for each in (sheet, other))
+    own, theirs = (list_ways(each.settings) for each in (sheet, other))
     for name in names:
         if None not in (own[name], theirs[name]) and own[name] != theirs[name]:
             raise BadInput(
@@ -105,10 +105,11 @@ def _check_settings(sheet: AnswerSheet, other: AnswerSheet, names: tuple[str, ..
             )
 
 
-def _list_ways(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How the questions were put; None: the settings do not say."""
+def list_ways(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the questions were put, and to which form of the model; None: the settings do not say."""
     sampling = settings.get("sampling")
     found = {name: settings.get(name) for name in ("chat", "retrieve", "chunks")}
+    found["quantize"] = settings.get("quantize") or ("none" if "weights" in settings else None)  # a server may have any
     if not isinstance(sampling, dict):
         return {**found, "max_tokens": None, "stop": None}
     return {**found, "max_tokens": sampling.get("max_tokens"), "stop": sampling.get("stop", [])}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.fingerprints import fingerprint_folder
-from stages.models.adapter_checks import read_base_weights
+from stages.models.adapter_checks import read_base_weights, read_quantization
 from stages.records.record import Adapter
 from stages.reporting.cards.answers import AnswerSheet
-from stages.reporting.cards.baselines import get_weights
+from stages.reporting.cards.baselines import get_weights, list_ways
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ def _compare_files(place: Path, said: Iterable[str | None]) -> Iterator[str]:
 
 def _compare_models(place: Path, sheets: Iterable[AnswerSheet]) -> Iterator[str]:
     """Say of which rows the model is not the one that the adapter was trained on, where both are known."""
-    base = read_base_weights(place)
+    base, kind = read_base_weights(place), read_quantization(place)
     for sheet in sheets:
         own = {weights for model in sheet.models if (weights := get_weights(sheet, model))}
         if base and own - {base}:
             told = f"{sheet.file} was answered with the weights {min(own - {base})}"
             yield f"the adapter {place} was trained on the weights {base}, and {told}; ask it on its own model"
+        asked = list_ways(sheet.settings)["quantize"]
+        if asked not in (None, kind):
+            told = f"with --quantize {kind}, and {sheet.file} was answered with --quantize {asked}"
+            yield f"the adapter {place} was trained {told}; ask it on its own: --quantize {kind}"
