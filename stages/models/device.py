@@ -81,7 +81,8 @@ class Device:
     def resolve(self) -> tuple[Any, Any]:
         """Return (torch.device, torch.dtype).
 
-        Raise BadConfig for an unknown name, an absent GPU, or a precision that the device has not, or only emulates.
+        Raise BadConfig for an unknown name, an absent GPU, a precision that the device has not, or bfloat16 on a CPU
+        that only emulates it. A GPU that emulates it takes it by name: slower, in half the memory.
         """
         import torch
 

@@ -139,21 +139,25 @@ def _quantize_rows(rows: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 def find_rows(files: Mapping[str, Path], name: str, weight: Tensor) -> ReadRows | None:
     """Return what reads rows of a loaded weight from the file that has it under that name; None where none does.
 
-    A file is opened for each part: what it has mapped is given back when it is closed. Rows that are not those of the
-    loaded weight, as where it was turned while it was loaded, are taken from that.
+    A file is opened for each part: what it has mapped is given back when it is closed. One whose rows are not those of
+    the loaded weight, as where it was turned or its heads were permuted while it was loaded, has them not.
     """
     file = files.get(name)
     if file is None:
         return None
+    with safe_open(file, "pt") as opened:
+        stored, count = opened.get_slice(name), len(weight)
+        if tuple(stored.get_shape()) != tuple(weight.shape):
+            return None
+        for start in (0, count // 2, max(0, count - 2)):  # two rows each: a permutation of heads keeps single ones
+            loaded = weight.detach()[start : start + 2]
+            if not torch.equal(stored[start : start + 2].to(loaded.dtype), loaded):
+                return None
 
     def read(part: slice) -> Tensor:
-        loaded = weight.detach()[part]
         with safe_open(file, "pt") as opened:
-            stored = opened.get_slice(name)
-            if tuple(stored.get_shape()) != tuple(weight.shape):
-                return loaded
-            rows: Tensor = stored[part]
-        return rows if torch.equal(rows[0].to(loaded.dtype), loaded[0]) else loaded
+            rows: Tensor = opened.get_slice(name)[part]
+        return rows
 
     return read
 

@@ -55,7 +55,8 @@ def test_what_a_device_has_not_or_emulates_is_refused_with_the_reason() -> None:
     assert explain_unusable_dtype(Hardware("mps", system=(14,), has_bfloat16=True), "bfloat16") is None
     assert explain_unusable_dtype(old, "float64") == "an Apple GPU has no float64"
     assert "only emulates" in (explain_unusable_dtype(Hardware("cpu"), "bfloat16") or "")
-    assert explain_unusable_dtype(Hardware("cuda", capability=(7, 5)), "bfloat16") is None
+    slow = Hardware("cuda", capability=(7, 5)), Hardware("rocm", architecture="gfx908"), Hardware("xpu")
+    assert {explain_unusable_dtype(each, "bfloat16") for each in slow} == {None}, "by name: half the memory"
 
 
 def put_mac(monkeypatch: pytest.MonkeyPatch, version: str = "15.1") -> None:

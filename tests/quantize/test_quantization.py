@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from stages.errors import BadConfig
 from stages.models.loading import load_model
-from stages.models.quantization import QuantizedEmbedding, QuantizedLinear, dequantize, quantize
+from stages.models.quantization import QuantizedEmbedding, QuantizedLinear, dequantize, find_rows, quantize
 from tests.quantize.conftest import NEEDS_BITSANDBYTES, quantized_on
 
 pytestmark = NEEDS_BITSANDBYTES
@@ -125,6 +126,22 @@ def test_a_model_of_bfloat16_is_quantized_from_its_own_numbers(model: Path, tmp_
     stored = AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype=torch.float32)
     layer = packed.model.layers[0].mlp.up_proj
     assert torch.equal(layer.weight, quantize(stored.model.layers[0].mlp.up_proj.weight, "int8")[0])
+
+
+@pytest.mark.parametrize("heads", [1, 4, 5])
+def test_rows_that_were_permuted_while_they_were_loaded_are_not_read_from_the_file(heads: int, tmp_path: Path) -> None:
+    """As of rotary heads, which keep the first row and the last of each."""
+    stored = torch.randn(heads * 8, 16)
+    save_file({"w": stored}, tmp_path / "file")
+    files = {"w": tmp_path / "file"}
+    permuted = stored.view(heads, 2, 4, 16).transpose(1, 2).reshape(heads * 8, 16)
+    assert torch.equal(permuted[[0, -1]], stored[[0, -1]])
+    assert find_rows(files, "w", permuted) is None
+    swapped = torch.cat([stored[:4], stored[4:].flip(0)])
+    assert find_rows(files, "w", swapped) is None
+    read = find_rows(files, "w", stored.bfloat16())
+    assert read is not None
+    assert torch.equal(read(slice(3, 7)), stored[3:7])
 
 
 def test_a_model_that_is_quantized_already_is_refused(model: Path, tmp_path: Path) -> None:

@@ -67,7 +67,10 @@ def choose_dtype(device: Hardware) -> tuple[str, str]:
 
 
 def explain_unusable_dtype(device: Hardware, dtype: str) -> str | None:
-    """Say why the device cannot compute in a precision, or only emulates it; None where it can."""
+    """Say why the device cannot compute in a precision, or a CPU only emulates it; None where it can.
+
+    bfloat16 on a GPU that emulates it (NVIDIA's before 8.0, AMD's before MI200 and RDNA 3) is slow, and half as large.
+    """
     if device.kind == "cpu" and dtype == "bfloat16" and not device.has_bfloat16:
         return "this CPU has no bfloat16 products and only emulates them, several times slower than float32"
     if device.kind == "mps" and dtype == "float64":
