@@ -63,6 +63,13 @@ class Export:
             remove_partials(self.out.parent, {self.out.name})
             return self._write(source, self.out)
 
+    def find_lost_quantization(self, source: Path) -> str | None:
+        """Return how the base was quantized that the adapter was trained on, where a merge is with the plain one."""
+        from stages.models.adapter_checks import read_quantization
+
+        kind = read_quantization(source) if self.merge or self.to == "merged" else "none"
+        return None if kind == "none" else kind
+
     def _check(self, source: Path) -> None:
         """Raise before anything is read what the flags alone tell."""
         if self.to not in _OF_MODELS:

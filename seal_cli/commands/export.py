@@ -50,5 +50,8 @@ def export(
     quiet_libraries()
     written = wanted.run(source)
     write_stdout(stdout, f"{written}\n".encode("utf-8", "surrogateescape"))
+    if kind := wanted.find_lost_quantization(source):
+        told = f"was trained with --quantize {kind}, and is merged with the weights that are not quantized"
+        note(f"seal export: note: {source} {told}; `seal accept --served` says how far its answers are from before")
     note(f"seal export: {source} as {wanted.to}, {time.monotonic() - started:.1f} s")
     return 0

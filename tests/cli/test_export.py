@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from stages.records.record import Record
 from tests import invented
@@ -34,6 +35,18 @@ def test_a_file_that_names_one_adapter_stands_for_it(run: Path, model_dir: Path)
     before, after = (load_file(folder / "model.safetensors") for folder in (model_dir, run / "merged"))
     changed = {name.rpartition(".layers.")[2][2:] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"self_attn.q_proj.weight", "self_attn.v_proj.weight"}
+
+
+def test_a_merge_with_other_weights_than_it_was_trained_on_is_told(run: Path) -> None:
+    """Those of --quantize are not written."""
+    file = run / "adapters/one/adapter_model.safetensors"
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata() or {}
+    save_file(load_file(file), file, {**about, "quantize": "nf4"})
+    done = run_inside("export", "one.jsonl", "--to", "merged", "--out", "merged", cwd=run)
+    assert (done.code, "was trained with --quantize nf4, and is merged with the weights" in done.err) == (0, True)
+    done = run_inside("export", "one.jsonl", "--to", "peft", "--out", "peft", cwd=run)
+    assert (done.code, "--quantize" in done.err) == (0, False)
 
 
 def test_a_file_that_names_several_says_how_to_choose(run: Path) -> None:
