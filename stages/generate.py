@@ -70,6 +70,10 @@ class Generate:
         refuse_writing(
             domain, self.engine.name, self.batched, self.retries, unique=self.unique, structured=self.structured
         )
+        if self.structured:
+            refuse_given(
+                {"--stop": self.sampling.get("stop")}, "--structured ends each self-edit; leave one of them out"
+            )
         template = self.template or defaults.template
         fixed = domain.get_fixed_edit(template)
         if fixed is not None:

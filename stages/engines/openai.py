@@ -19,10 +19,12 @@ from stages.services.responses import ChoiceText, first_choice
 from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_completion, make_unload_call
 from stages.tokens.stop_strings import find_stop, hold_back
 
+_CUT_SHORT = ("content_filter", "abort")  # no answer, whatever stands in the text before
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 _CLEANUP_S = 1.0  # for taking adapters off the server where the work was broken off
+_MOST_STOPS = 4  # OpenAI's API refuses a call with more
 _TRIES = 6  # of one request, where the server says how it wants to be asked
 
 
@@ -174,7 +176,7 @@ def make_call(request: Request, model: str, limit_name: LimitName, limit: int | 
         "seed": sampling.seed,
     }
     if sampling.stop:
-        body["stop"] = list(sampling.stop)
+        body["stop"] = list(sampling.stop[:_MOST_STOPS])  # the text is cut here at the others
     if request.schema:
         schema = {"name": "self_edit", "strict": True, "schema": dict(request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}  # as OpenAI and vLLM take it
@@ -216,7 +218,12 @@ def _parse_reply(reply: Reply, stops: Sequence[str]) -> Completion:
 
 
 def _cut_at_stop(found: ChoiceText, stops: Sequence[str]) -> ChoiceText:
-    """The choice up to its first stop string, which may stand in the thought, whatever the server made of it."""
+    """The choice up to its first stop string, which may stand in the thought, whatever the server made of it.
+
+    One that a filter or an abort has cut short stays as it is.
+    """
+    if found.finish in _CUT_SHORT:
+        return found
     if found.thought and (place := find_stop(found.thought, stops)) is not None:
         return replace(found, thought=found.thought[:place], text=None, finish="stop")
     if found.text and (place := find_stop(found.text, stops)) is not None:

@@ -16,13 +16,14 @@ _OPTIONAL = (  # what can be left out
 _OTHER_NAME = re.compile(r"\b[Uu]se '?(max_tokens|max_completion_tokens)'? instead")
 _REFUSAL = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|not permitted|not allowed|unexpected|deprecated|only the default"
-    r"|cannot both|not available|must be 1\b|may only be|invalid (?:value|parameter)",
+    r"|cannot both|not available|must be 1\b|may only be|invalid (?:value|parameter)|array too long|at most \d+ items",
     re.IGNORECASE,
 )
 _QUOTED = ("n", "stop")  # words that a sentence may hold otherwise
 _PARAMETER = re.compile(
     rf"\b({'|'.join(name for name in _OPTIONAL if name not in _QUOTED)})\b"
-    rf"|['\"`]({'|'.join(_QUOTED)})['\"`]|parameter:? ({'|'.join(_QUOTED)})\b"
+    rf"|['\"`]({'|'.join(_QUOTED)})['\"`]|(?:parameter|argument|supplied|field|support):? ({'|'.join(_QUOTED)})\b"
+    rf"|\b({'|'.join(_QUOTED)}):? (?:is|are|was) (?:not|un)"
 )
 
 

@@ -15,7 +15,8 @@ from stages.engines.hf import HFEngine
 from stages.engines.openai import OpenAIEngine
 from stages.interfaces import Completion, Request
 from stages.models.device import Device
-from stages.services.base import Call
+from stages.services.base import Call, Failure
+from stages.services.dialect import get_refused_parameter
 from stages.settings import Sampling
 from tests.conftest import make_tokenizer
 from tests.services import behaviours as does
@@ -180,6 +181,34 @@ def test_a_stop_string_in_a_thought_ends_that() -> None:
     turns = [{"role": "user", "content": "Who?"}]
     found, _, _ = serve(does.body(told), ("\n",), turns)
     assert (found.text, found.finish) == ("<think>\nhm", "stop")
+
+
+def test_a_text_that_a_filter_or_an_abort_cut_short_is_no_answer_whatever_stands_in_it() -> None:
+    for ended, finish, error in (("content_filter", "refused", "refused: "), ("abort", "failed", "api_error: aborted")):
+        for message in ({"content": "Velm\nso"}, {"content": "Velm", "reasoning_content": "hm\nso"}):
+            told = {"choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": ended}]}
+            found, _, _ = serve(does.body(told), ("\n",), [{"role": "user", "content": "Who?"}])
+            assert (found.finish, str(found.error)[: len(error)]) == (finish, error)
+
+
+def test_a_server_is_sent_four_stop_strings_and_the_others_count_here() -> None:
+    found, body, _ = serve(does.ok("Velm;so", "length"), ("a", "b", "c", "d", ";"))
+    assert (body["stop"], found.text, found.finish) == (["a", "b", "c", "d"], "Velm", "stop")
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("Invalid 'stop': array too long. Expected an array with maximum length 4, but got one with length 5.", "stop"),
+        ("stop is not supported", "stop"),
+        ("Unknown argument: stop", "stop"),
+        ("Unrecognized request argument supplied: stop", "stop"),
+        ("This model does not support stop sequences", "stop"),
+        ("it is unknown why the work had to stop", None),
+    ],
+)
+def test_a_refusal_of_stop_strings_is_known_by_its_words(words: str, refused: str | None) -> None:
+    assert get_refused_parameter(Failure("api_error", words, 400)) == refused
 
 
 def test_a_server_that_refuses_stop_strings_is_asked_without_and_its_texts_are_cut() -> None:

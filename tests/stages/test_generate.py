@@ -62,6 +62,14 @@ def test_what_is_in_work_is_a_self_edit_however_many_calls_it_takes() -> None:
     assert notes.started == [make_edit_key(ADA.task, 0)] * len(line.edit.calls) == [make_edit_key(ADA.task, 0)] * 2
 
 
+def test_stop_strings_end_the_texts_about_entities_and_not_their_list() -> None:
+    engine = Backwards(lambda request: '{\n "entities": ["Ada", "Velm"]}')
+    graph, sampling = EntityGraph(pairs=1, triples=0), Sampling(stop=("\n",))
+    (line,) = generate.run([ADA], engine, Writing(QA(), ENTIGRAPH, samples=1, sampling=sampling, graph=graph))
+    assert [request.sampling.stop for request in engine.asked] == [(), ("\n",)]
+    assert line.edit and line.edit.sampling["stop"] == ["\n"]
+
+
 def test_an_edit_says_who_wrote_it_and_how_it_was_asked() -> None:
     sampling = Sampling(temperature=0.5, max_tokens=9, seed=4)
     (record,) = generate.run([ADA], Backwards(name_and_sample, "editor"), Writing(QA(), samples=1, sampling=sampling))
@@ -237,6 +245,9 @@ def test_only_structured_requests_have_a_schema() -> None:
     found, bound = written({"mirror/0": [a_choice()]}, structured=True)
     assert [request.schema for request in (*free.asked, *bound.asked)] == [None, Arc().schema()]
     assert found["mirror/0"].sampling["structured"] is True
+    asking = generate.Generate(replace(LocalEngine("m"), name="vllm"), structured=True, sampling={"stop": ("\n",)})
+    with pytest.raises(BadConfig, match="--structured ends each self-edit; leave one of them out"):
+        asking.prepare([MIRROR])
 
 
 def test_a_humans_self_edit_is_a_line_too() -> None:

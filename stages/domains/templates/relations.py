@@ -76,7 +76,7 @@ def ask_relations(
     two entities for the model cannot be used, which is the model's failure.
     """
     left = iter(waiting)
-    while chunk := [_Graph(sought, _Call((), sought.request)) for sought in islice(left, _AT_ONCE)]:
+    while chunk := [_Graph(sought, _make_first_call(sought.request)) for sought in islice(left, _AT_ONCE)]:
         progress.set_phase("naming entities")
         for _ in _make_calls([(each, each.first) for each in chunk], engine, progress):
             pass
@@ -87,6 +87,11 @@ def ask_relations(
         for each in _make_calls(calls, engine, progress):
             if each.complete:
                 yield each.sought, _finish(each, engine, writing)
+
+
+def _make_first_call(request: Request) -> _Call:
+    """The call that asks for entities: JSON over several lines, which no stop string may cut."""
+    return _Call((), replace(request, sampling=replace(request.sampling, stop=())))
 
 
 def _make_calls(calls: Sequence[tuple[_Graph, _Call]], engine: Engine, progress: Progress) -> Iterator[_Graph]:
