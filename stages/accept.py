@@ -94,7 +94,10 @@ VERDICTS = {True: "passed", False: "failed", None: "not tried"}
 
 @dataclass(frozen=True)
 class Accept:
-    """Compares an engine with the reference, adapter by adapter. `server` or `engine`: who is tested."""
+    """Compares an engine with the reference, adapter by adapter. `server` or `engine`: who is tested.
+
+    `asked`: the settings of the run that made the score lines, if that is known.
+    """
 
     wanted: AcceptanceTest
     load_judge: "Callable[[], Judge]"
@@ -102,6 +105,7 @@ class Accept:
     server: "ServerAccess | None" = None
     device: Device = Device()
     folders: Sequence[Path] = field(default=())
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, subjects: Sequence["Subject"]) -> Iterator[Acceptance]:
         """Yield what was found about each adapter. Each is told from the others, and from those of `among`.
@@ -130,7 +134,7 @@ class Accept:
     def _read_exam(self, subject: "Subject") -> "Examination | None":
         from stages.checks.acceptance.exams import read_examination
 
-        return read_examination(subject.lines, self.wanted.exam, self.load_judge)
+        return read_examination(subject.lines, self.wanted.exam, self.load_judge, self.asked)
 
     def _measure_reference(
         self,

@@ -42,7 +42,9 @@ def accept(
     accuracy   an exam's answers are as often right as before (exact test)
 
     Exit code 0: base, applied and trained passed, nothing failed. 3: not accepted; what cannot be tried is not
-    passed. --engine openai asks a vLLM or llama.cpp server, or one that repeats prompts with log-probabilities (echo).
+    passed. Score lines are asked again as the manifest beside them says, else as `seal eval` asks without flags.
+
+    --engine openai asks a vLLM or llama.cpp server, or one that repeats prompts with log-probabilities (echo).
     Without --served it takes the server's adapter of the directory's name; vLLM else loads the directory itself.
 
     \b

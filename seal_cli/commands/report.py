@@ -160,7 +160,7 @@ def report(
       seal report arc-scores.jsonl --arc grids.png --task 0a1d4ef5 --task 00576224
     """
     from seal_cli.reports.continual import read_runs, report_matrix  # late, as all that a run needs: help does without
-    from seal_cli.reports.score_files import note_empty, note_repeated, split_labels
+    from seal_cli.reports.score_files import note_empty, note_repeated, note_ways, split_labels
     from seal_cli.runs.rejects import open_rejects
     from seal_cli.runs.stdio import claim_stdout, write_stdout
 
@@ -174,6 +174,7 @@ def report(
     with open_rejects(lines, *(path for _, path in named)) as bad:
         rows = watchers.make_rows(named, flags, bad, seed, allow_empty=lines.allow_empty)
     note_empty(named, {row.label for row in rows})
+    note_ways(named)
     watchers.picks.check()
     table = [] if watchers.picks.unscored else rows
     if table:

@@ -42,6 +42,27 @@ def note_empty(named: Sequence[tuple[str, Path]], labels: Collection[str]) -> No
         note(f"seal report: {label}: no lines in it; left out")
 
 
+def note_ways(named: Sequence[tuple[str, Path]]) -> None:
+    """Say in what the rows were asked differently, as far as the manifests beside their files tell."""
+    from stages.reporting.cards.baselines import WAYS, list_ways
+    from stages.reporting.cards.cost import read_manifest_of
+
+    found: dict[str, dict[str, str]] = {way: {} for way in WAYS}  # the first label of each value
+    for label, path in named:
+        settings = read_manifest_of(path).get("settings")
+        ways = list_ways(settings if isinstance(settings, dict) and settings.get("stage") == "eval" else {})
+        for way in WAYS:
+            if ways[way] is not None:
+                found[way].setdefault(f"{ways[way]}", label)
+    told = [
+        ", ".join(f"{way} {value} ({label})" for value, label in own.items())
+        for way, own in found.items()
+        if len(own) > 1
+    ]
+    if told:
+        note(f"seal report: note: rows were asked in different ways: {'; '.join(told)}")
+
+
 def read_good_lines(path: Path, bad: "Rejects", needs_score: bool) -> Iterator["Record"]:
     """Yield the usable lines of a file, each once. Raises BadInput for the first bad one where none is good.
 

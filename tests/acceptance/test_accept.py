@@ -1,13 +1,16 @@
 """`seal accept` with transformers: the good adapter passes, whatever else the engine has under its name does not."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from stages.interfaces import Completion, Request
 from stages.records.jsonl import encode_line
 from stages.records.record import Adapter, Record
 from tests.acceptance.damage import cut_file, drop_last_layer, perturb, set_alpha, zero
@@ -26,8 +29,19 @@ class Talker:
     def __init__(self, model: str, **settings: object) -> None:
         self.model = model
 
-    def sample(self, requests: object, progress: object) -> object:
+    def sample(self, requests: Iterable[Request], progress: object) -> Iterator[Completion]:
         return iter(())
+
+
+class Rememberer(Talker):
+    """One that remembers what it was asked, and answers the same to everything."""
+
+    asked: ClassVar[list[Request]] = []
+
+    def sample(self, requests: Iterable[Request], progress: object) -> Iterator[Completion]:
+        for each in requests:
+            self.asked.append(each)
+            yield Completion(each.id, "x", "stop", 1)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +186,21 @@ def test_answers_that_are_no_longer_right_fail_the_exam(model_dir: Path, good: P
     done = accept(lines, "--exam", exam, "-j", "exact", cwd=tmp_path)
     assert (done.code, verdicts(done)["accuracy"]) == (0, "passed"), done.err
     assert "0.0 % of 8 questions, 0.0 % in the reference" in done.err
+
+
+def test_an_exam_is_asked_as_its_score_lines_were(model_dir: Path, good: Path, tmp_path: Path) -> None:
+    lines = write_lines(model_dir, tmp_path / "lines.jsonl", good, scored=True)
+    manifest, flags = tmp_path / "lines.jsonl.manifest.json", ("--engine", f"{__name__}:Rememberer", "-j", "exact")
+    for way, ending, told in (
+        ({"stage": "eval", "sampling": {"max_tokens": 7, "stop": ["\n"]}}, (7, ("\n",)), "8 questions, 100.0 % on its"),
+        ({"stage": "judge", "sampling": {"max_tokens": 7}}, (64, ()), "8 questions, 100.0 % on its lines"),
+        ({"stage": "eval", "in_context": True}, (64, ()), "8 questions, 0.0 % in the reference"),
+    ):
+        manifest.write_text(json.dumps({"settings": way}))
+        Rememberer.asked.clear()
+        done = accept(lines, *flags, cwd=tmp_path)
+        assert {(each.sampling.max_tokens, each.sampling.stop) for each in Rememberer.asked} == {ending}, done.err
+        assert told in done.err
 
 
 def test_what_an_engine_does_not_tell_is_not_tried_and_not_accepted(good: Path, tmp_path: Path) -> None:

@@ -120,6 +120,19 @@ def test_a_row_none_that_was_asked_otherwise_releases_nothing(run: Path) -> None
     assert not (run / "current").is_symlink()
 
 
+def test_a_report_of_rows_that_were_asked_otherwise_says_so(run: Path) -> None:
+    rows = [run / f"rows/{name}.jsonl" for name in ("none", "adapter")]
+    assert "different ways" not in run_inside("report", *rows, cwd=run).err
+    for path, most, more in zip(rows, (1, 64), ({}, {"quantize": "nf4"}), strict=True):
+        settings = {"stage": "eval", "weights": "1", "sampling": {"max_tokens": most}, **more}
+        Path(f"{path}.manifest.json").write_text(json.dumps({"settings": settings}))
+    done = run_inside("report", *rows, cwd=run)
+    told = (
+        "in different ways: max_tokens 1 (none), max_tokens 64 (adapter); quantize none (none), quantize nf4 (adapter)"
+    )
+    assert (done.code, told in done.err) == (DONE, True), done.err
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [

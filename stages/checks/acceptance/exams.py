@@ -1,8 +1,9 @@
 """Questions that an engine answers with an adapter, graded: the exam of `seal accept`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from stages.domains.answers import answered_chat, collect_answers, list_keyed_requests
 from stages.domains.base import Domain, find_domain
@@ -24,19 +25,24 @@ class Examination:
     judge: Judge | None  # None: the domain needs none
     sampling: Sampling
     chat: bool
-    from_file: bool
+    asks_otherwise: bool  # than the score lines' answers were: it is another file's, or they had passages in sight
 
     def recall(self, lines: Sequence[Record]) -> dict[tuple[str, str], bool | None]:
-        """Return the verdicts that the adapter's score lines have; none where the exam is another file's."""
+        """Return the verdicts that the adapter's score lines have; none where they were asked otherwise."""
         return {
             (line.task.id, answer.id): answer.correct
             for line in lines
-            for answer in (line.score.answers if line.score and not self.from_file else ())
+            for answer in (line.score.answers if line.score and not self.asks_otherwise else ())
         }
 
 
-def read_examination(lines: Sequence[Record], file: Path | None, load_judge: Callable[[], Judge]) -> Examination | None:
-    """Return the exam of a file, or of score lines; None where there is neither."""
+def read_examination(
+    lines: Sequence[Record], file: Path | None, load_judge: Callable[[], Judge], told: Mapping[str, Any] = {}
+) -> Examination | None:
+    """Return the exam of a file, or of score lines; None where there is neither.
+
+    `told`: the settings of the run that made the score lines, as far as they are known. It is asked in the same way.
+    """
     tasks = [line.task for line in lines if line.score and any(each.correct is not None for each in line.score.answers)]
     domain = find_domain({task.domain for task in tasks} or {line.task.domain for line in lines})
     if file:
@@ -44,16 +50,28 @@ def read_examination(lines: Sequence[Record], file: Path | None, load_judge: Cal
     if not tasks:
         return None
     fits = [line.adapter.fit for line in lines if line.adapter]
-    chat = answered_chat(None, domain.defaults.chat, {fit["chat"] for fit in fits if "chat" in fit})
+    told_chat = told.get("chat")
+    given = told_chat if isinstance(told_chat, bool) else None
+    chat = answered_chat(given, domain.defaults.chat, {fit["chat"] for fit in fits if "chat" in fit})
     known = {task.id: task for task in tasks}
     return Examination(
         domain,
         tuple(known.values()),
         None if domain.judge else load_judge(),
-        domain.defaults.answering,
+        _read_sampling(domain.defaults.answering, told),
         chat,
-        bool(file),
+        bool(file or told.get("in_context") or told.get("retrieve")),
     )
+
+
+def _read_sampling(usual: Sampling, told: Mapping[str, Any]) -> Sampling:
+    """How the answers ended: as the settings say, else as usual."""
+    found = told.get("sampling")
+    if not isinstance(found, dict):
+        return usual
+    most, stop = found.get("max_tokens"), found.get("stop", [])
+    texts = tuple(each for each in stop if each and isinstance(each, str)) if isinstance(stop, list) else ()
+    return replace(usual, max_tokens=most if isinstance(most, int) and most > 0 else usual.max_tokens, stop=texts)
 
 
 def run_exam(exam: Examination, engine: Engine) -> dict[tuple[str, str], bool | None]:

@@ -6,7 +6,7 @@ from typing import Any
 from stages.errors import BadInput
 from stages.reporting.cards.answers import AnswerSheet
 
-_WAYS = ("chat", "max_tokens", "stop", "quantize")  # settings of a question that rows share
+WAYS = ("chat", "max_tokens", "stop", "quantize")  # settings of a question that rows share
 BEFORE, AFTER = "none", "adapter"  # the rows that every card has
 _OF_ONE_MODEL = (BEFORE, "passage", "in-context", "rag", AFTER, "adapter-rag")  # a row of another name may be anyone's
 _WITHOUT_ADAPTER = {BEFORE: "", "in-context": " --in-context", "rag": " --retrieve FILE"}  # and how each is asked
@@ -95,7 +95,7 @@ def get_weights(sheet: AnswerSheet, model: str) -> str | None:
     return found if isinstance(found, str) and sheet.settings.get("model") == model else None
 
 
-def _check_settings(sheet: AnswerSheet, other: AnswerSheet, names: tuple[str, ...] = _WAYS) -> None:
+def _check_settings(sheet: AnswerSheet, other: AnswerSheet, names: tuple[str, ...] = WAYS) -> None:
     own, theirs = (list_ways(each.settings) for each in (sheet, other))
     for name in names:
         if None not in (own[name], theirs[name]) and own[name] != theirs[name]:
