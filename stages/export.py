@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from stages.records.record import Record
 
 Format = Literal["merged", "peft", "gguf", "ollama", "vllm"]
-_OURS = ("seal.json", "adapter_config.json", "Modelfile")  # in directories that --overwrite may replace
+_OURS = (  # directories that --overwrite may replace, beside those whose seal.json lists all that is there
+    {"adapter_config.json", "adapter_model.safetensors"},
+    {"Modelfile", "model.gguf", "adapter.gguf"},
+)
 _OF_MODELS = ("gguf", "ollama")  # formats in which a model can be written, too
 
 
@@ -189,9 +192,19 @@ def _check_out(out: Path, source: Path, model: str | None, *, overwrite: bool) -
         return
     if not overwrite:
         raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another path")
-    ours = out.suffix == ".gguf" if out.is_file() else any((out / name).is_file() for name in _OURS)
-    if not ours or (out.is_dir() and any(each.is_dir() for each in out.iterdir())):
+    if not (out.suffix == ".gguf" if out.is_file() else _is_export(out)):
         raise ExistingOutput(f"--out {out}: is there and is no export; give another path")
+
+
+def _is_export(folder: Path) -> bool:
+    """True for a directory that `seal` wrote, and in which nothing else was laid since."""
+    from stages.models.checkpoints import list_written_files  # late: help does without
+
+    names = {each.name for each in folder.iterdir()}
+    try:
+        return bool(names) and any(names <= own for own in (*_OURS, list_written_files(folder)))
+    except BadInput:
+        return False
 
 
 def _check_holds_none(out: Path, *places: Path) -> None:

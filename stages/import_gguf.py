@@ -46,12 +46,12 @@ class Import:
 
 def _is_import(folder: Path) -> bool:
     """True for a model's folder that `seal import` wrote, and in which nothing else was laid out since."""
-    from stages.models.checkpoints import CHECKPOINT_FILE  # late: help does without
+    from stages.models.checkpoints import CHECKPOINT_FILE, list_written_files  # late: help does without
     from stages.models.directories import read_object
 
     made = folder / CHECKPOINT_FILE
     try:
         told = read_object(made) if made.is_file() else {}
-        return "import" in told and not any(each.is_dir() for each in folder.iterdir())
+        return "import" in told and {each.name for each in folder.iterdir()} <= list_written_files(folder)
     except BadInput:
         return False

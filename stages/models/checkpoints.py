@@ -92,6 +92,13 @@ def read_checkpoint(out: Path, run: str) -> Checkpoint | None:
         return None
 
 
+def list_written_files(folder: Path) -> set[str]:
+    """Return the names that its seal.json lists, and its own; none where there is no such list. Raise BadInput."""
+    made = folder / CHECKPOINT_FILE
+    files = read_object(made).get("files") if made.is_file() else None
+    return {CHECKPOINT_FILE, *files} if isinstance(files, dict) else set()
+
+
 def measure_files(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Return {name: bytes} of these files. Raise OSError for one that is not there."""
     return {name: (folder / name).stat().st_size for name in names}

@@ -90,6 +90,11 @@ def test_what_is_merged_is_told_and_nothing_is_replaced_unasked(loras: dict[str,
         merge(loras["llama"], out)
     Export(to="merged", out=out, overwrite=True).run(loras["llama"])
     assert (out / "model.safetensors").read_bytes() == before
+    for own, form in ((out, "merged"), (tmp_path / "peft", "peft")):
+        Export(to=form, out=own, overwrite=own.exists()).run(loras["llama"])  # type: ignore[arg-type]
+        (own / "my-notes.txt").write_text("mine")
+        with pytest.raises(ExistingOutput, match="is there and is no export"):
+            Export(to=form, out=own, overwrite=True).run(loras["llama"])  # type: ignore[arg-type]
     (tmp_path / "notes").mkdir()
     with pytest.raises(ExistingOutput, match="is there and is no export"):
         Export(to="merged", out=tmp_path / "notes", overwrite=True).run(loras["llama"])

@@ -243,6 +243,11 @@ def test_only_what_an_import_has_written_is_replaced(bases: dict[str, Path], tmp
         with pytest.raises(ExistingOutput, match="is there and was not made by `seal import`; give another directory"):
             Import(out=out, overwrite=True).run(tmp_path / "model.gguf")
     (own / "more").rmdir()
+    (own / "my-notes.txt").write_text("mine")
+    with pytest.raises(ExistingOutput, match="is there and was not made by `seal import`"):
+        Import(out=own, overwrite=True).run(tmp_path / "model.gguf")
+    assert (own / "my-notes.txt").read_text() == "mine"
+    (own / "my-notes.txt").unlink()
     inside = (tmp_path / "model.gguf").rename(own / "model.gguf")
     with pytest.raises(ExistingOutput, match=r"holds .*model\.gguf, which is read; give another directory"):
         Import(out=own, overwrite=True).run(inside)
