@@ -15,7 +15,7 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG, S_ISSOCK
 
 from stages.conversion.pool import ConverterPool
 from stages.domains.base import load_domain
-from stages.errors import BadConfig, BadInput, MissingInput
+from stages.errors import BadConfig, BadInput, MissingInput, refuse_given
 from stages.file_kinds import CODE_SUFFIXES, DOCUMENT_SUFFIXES, TEXT_SUFFIXES
 from stages.plugins import allow_domain, format_value
 from stages.records.jsonl import OnReject, Reject, raise_on_reject
@@ -112,6 +112,7 @@ def run(
         converter=ConverterPool(concurrency),
     )
     _check_sources(sources, reading)
+    refuse_given({"--concurrency": concurrency if domain else None}, f"--domain {domain} reads the files; leave it out")
     found = _read_with_domain(sources, domain) if domain else _close_after(_read_sources(sources, reading), reading)
     found = chain([*islice(found, 1)], found)  # so that the errors of the first record come at once
     found = name_editor(found, editor) if editor else found
@@ -124,6 +125,8 @@ def _close_after(records: Iterator[Record], reading: ReadContext) -> Iterator[Re
     """The records; then the converter of documents ends."""
     try:
         yield from records
+        if told := reading.converter.explain_unused():
+            reading.note(told)
     finally:
         reading.converter.close()
 

@@ -21,11 +21,17 @@ class ConverterPool:
 
     def __init__(self, concurrency: int | None = None) -> None:
         self._concurrency = concurrency or min(_MOST_PROCESSES, _count_cores())
+        self._given = concurrency
         self._threads: ThreadPoolExecutor | None = None
         self._converters: list[Converter] = []
         self._idle: SimpleQueue[Converter] = SimpleQueue()
         self._coming: Iterator[Path] = iter(())
         self._begun: deque[tuple[Path, Future[ConvertedText]]] = deque()
+
+    def explain_unused(self) -> str:
+        """Say that `concurrency` was given and no document was converted; "" otherwise."""
+        given = self._given if self._threads is None else None
+        return f"--concurrency {given}: has no effect, as no source is a document that is converted" if given else ""
 
     def expect(self, paths: Iterable[Path]) -> None:
         """Convert these documents ahead: they are asked for next, in this order. What is not expected is done then."""

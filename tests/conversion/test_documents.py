@@ -328,6 +328,17 @@ def test_conversions_that_nobody_waits_for_end_with_the_run(tmp_path: Path, monk
     assert time.monotonic() - began < 60
 
 
+def test_a_number_of_conversions_without_a_document_is_told_and_with_a_domain_refused(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.md": b"A text here.", "b.pdf": make_pdf(["Another one."])})
+    idle = "--concurrency 3: has no effect, as no source is a document that is converted"
+    for name, wanted in (("a.md", [idle]), ("b.pdf", [])):
+        told = list[str]()
+        assert len(list(tasks.run(str(tmp_path / name), concurrency=3, note=told.append))) == 1
+        assert told == wanted
+    with pytest.raises(BadConfig, match="--concurrency 3: --domain qa reads the files; leave it out"):
+        tasks.run(str(tmp_path / "a.md"), concurrency=3, domain="qa")
+
+
 def test_no_module_of_the_working_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(
         tmp_path,
