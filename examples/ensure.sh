@@ -17,9 +17,11 @@ foresee() { # FILE STAGE FLAGS…: the forecast of a stage; one that runs no mod
   echo "$told" >> "$run/plan.jsonl"
 }
 
+sum_file() { { sha256sum "$1" || shasum -a 256 "$1"; } 2>/dev/null | cut -c 1-64; } # FILE: its SHA-256, also on macOS
+
 is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of a script
-  local sum; sum=$(sha256sum "$1")
-  grep -q "${sum%% *}" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
+  local sum; sum=$(sum_file "$1")
+  grep -q "$sum" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
 } 2>/dev/null
 
 ensure() { # FILE STAGE FLAGS…: the stage's lines in the file

