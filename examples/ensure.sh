@@ -21,7 +21,7 @@ sum_file() { { sha256sum "$1" || shasum -a 256 "$1"; } 2>/dev/null | cut -c 1-64
 
 is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of a script
   local sum; sum=$(sum_file "$1")
-  grep -q "$sum" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
+  [ -n "$sum" ] && grep -q "$sum" "$1.manifest.json" && grep -q '"--overwrite",' "$1.manifest.json"
 } 2>/dev/null
 
 ensure() { # FILE STAGE FLAGS…: the stage's lines in the file
