@@ -17,6 +17,11 @@ foresee() { # FILE STAGE FLAGS…: the forecast of a stage; one that runs no mod
   echo "$told" >> "$run/plan.jsonl"
 }
 
+put() { # FILE: what comes on stdin, whole or not at all; a file that has it already stays as it is
+  cat > "$1.new"
+  if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+}
+
 sum_file() { { sha256sum "$1" || shasum -a 256 "$1"; } 2>/dev/null | cut -c 1-64; } # FILE: its SHA-256, also on macOS
 
 is_ours() { # whether a stage wrote the file, as it is, and was told to by a line of a script

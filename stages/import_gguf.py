@@ -38,20 +38,9 @@ class Import:
         out = self.out
         if out.resolve() in (file.resolve(), *file.resolve().parents):
             raise ExistingOutput(f"--out {out}: holds {file}, which is read; give another directory")
-        if out.is_symlink() or (out.exists() and not _is_import(out)):
+        from stages.models.checkpoints import is_as_written  # late: help does without
+
+        if out.is_symlink() or (out.exists() and not is_as_written(out, "import")):
             raise ExistingOutput(f"--out {out}: is there and was not made by `seal import`; give another directory")
         if out.exists() and not self.overwrite:
             raise ExistingOutput(f"--out {out}: exists already; give --overwrite, or another directory")
-
-
-def _is_import(folder: Path) -> bool:
-    """True for a model's folder that `seal import` wrote, and in which nothing else was laid out since."""
-    from stages.models.checkpoints import CHECKPOINT_FILE, list_written_files  # late: help does without
-    from stages.models.directories import read_object
-
-    made = folder / CHECKPOINT_FILE
-    try:
-        told = read_object(made) if made.is_file() else {}
-        return "import" in told and {each.name for each in folder.iterdir()} <= list_written_files(folder)
-    except BadInput:
-        return False

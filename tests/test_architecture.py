@@ -19,7 +19,7 @@ STAGES = (
 LIBRARY = sorted((ROOT / "stages").rglob("*.py"))
 PRODUCT = [*LIBRARY, *sorted((ROOT / "seal_cli").rglob("*.py"))]
 LAYERS = (  # from the ground up: a room imports what lies below it
-    "errors file_kinds fingerprints",
+    "cores errors file_kinds fingerprints",
     "files plugins settings interfaces",
     "records",
     "conversion",

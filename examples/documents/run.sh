@@ -33,11 +33,6 @@ workers=${RAY:+--ray $RAY}
 all_rows="none passage in-context rag adapter adapter-rag"
 source examples/ensure.sh
 
-put() { # FILE: what comes on stdin, whole or not at all; a file that has it already stays as it is
-  cat > "$1.new"
-  if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
-}
-
 tasks() { ensure "$run/tasks.jsonl" tasks "$documents" --chunk-tokens "${CHUNK:-512}" --model "$model"; }
 
 quiz() { # the half that rewards, and the half that examines, by fact; or an exam that somebody has

@@ -33,11 +33,6 @@ source examples/ensure.sh
 
 tell() { echo "${0##*/}: $*" >&2; }
 
-put() { # FILE: what comes on stdin, whole or not at all; a file that has it already stays as it is
-  cat > "$1.new"
-  if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
-}
-
 find_model() {
   if [ ! -e "$model" ]; then
     tell "$model: no model; make it: ACCEPT_GEMMA_TERMS=1 examples/gemma/get.sh, or name another one: MODEL=DIR"; exit 2

@@ -85,13 +85,12 @@ def _find_files(run: Path | None, folder: str, named: Mapping[str, Path]) -> dic
 def _read(files: Mapping[str, Path]) -> "dict[str, AnswerSheet]":
     from seal_cli.runs.stdio import input_records, with_places
     from stages.reporting.cards.answers import AnswerSheet, read_sheet
-    from stages.reporting.cards.cost import read_manifest_of, read_usage
+    from stages.reporting.cards.cost import read_settings_of, read_usage
 
     found = dict[str, AnswerSheet]()
     for name, path in files.items():
-        lines, settings = with_places(input_records(path, ("score",)), path), read_manifest_of(path).get("settings")
-        told = settings if isinstance(settings, dict) else {}
-        found[name] = read_sheet(name, str(path), lines, read_usage(path), told)
+        lines = with_places(input_records(path, ("score",)), path)
+        found[name] = read_sheet(name, str(path), lines, read_usage(path), read_settings_of(path))
     return found
 
 

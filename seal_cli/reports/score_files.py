@@ -45,12 +45,11 @@ def note_empty(named: Sequence[tuple[str, Path]], labels: Collection[str]) -> No
 def note_ways(named: Sequence[tuple[str, Path]]) -> None:
     """Say in what the rows were asked differently, as far as the manifests beside their files tell."""
     from stages.reporting.cards.baselines import WAYS, list_ways
-    from stages.reporting.cards.cost import read_manifest_of
+    from stages.reporting.cards.cost import read_settings_of
 
     found: dict[str, dict[str, str]] = {way: {} for way in WAYS}  # the first label of each value
     for label, path in named:
-        settings = read_manifest_of(path).get("settings")
-        ways = list_ways(settings if isinstance(settings, dict) and settings.get("stage") == "eval" else {})
+        ways = list_ways(read_settings_of(path, "eval"))
         for way in WAYS:
             if ways[way] is not None:
                 found[way].setdefault(f"{ways[way]}", label)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_cli.runs.manifest import compute_digest, version_of
+from stages.cores import count_cores
 from stages.files import atomic_directory, make_folder
 from stages.planning.calibration import Calibration, read_calibration
 
@@ -32,7 +33,7 @@ class CalibrationStore:
         named = _reduce(json.loads(json.dumps(settings, default=str)))
         if settings.get("weights"):
             named.pop("model", None)  # which may lie anywhere
-        machine = {"node": platform.node(), "cores": _count_cores(), "threads": os.environ.get("OMP_NUM_THREADS")}
+        machine = {"node": platform.node(), "cores": count_cores(), "threads": os.environ.get("OMP_NUM_THREADS")}
         versions = {name: version_of(name) for name in _PACKAGES}
         return cls({"stage": stage, "settings": named, "at_once": at_once, **machine, "versions": versions})
 
@@ -61,10 +62,6 @@ class CalibrationStore:
             shutil.rmtree(self.adapter)
         with atomic_directory(self.adapter) as folder:
             shutil.copytree(path, folder, dirs_exist_ok=True)
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reduce(settings: Mapping[str, Any]) -> dict[str, Any]:

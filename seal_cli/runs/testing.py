@@ -1,9 +1,8 @@
 """The engine under test of `seal accept`, from its flags, and the adapters that it is tested with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from seal_cli.flags.engine import EngineFlags
 from seal_cli.flags.judge import JudgeFlags
@@ -16,7 +15,7 @@ from stages.checks.acceptance.subjects import Subject, list_subjects, read_direc
 from stages.engines.local import LocalEngine
 from stages.models.device import Device
 from stages.records.adapter_paths import get_base_folders
-from stages.reporting.cards.cost import read_manifest_of
+from stages.reporting.cards.cost import read_settings_of
 from stages.services.vllm_server import probe_server
 
 _TIMEOUT_S = 600.0  # of a call: the first may load an adapter
@@ -27,7 +26,7 @@ def make_acceptance(wanted: AcceptanceTest, student: EngineFlags, grader: JudgeF
     grader.check()
     here = replace(student, device=Device())  # the reference is computed here, whoever else is asked
     (here if student.served else student).check(unused=grader.get_unused_flags())
-    folders, asked = get_base_folders(None if source.is_dir() else source), _read_asked(source)
+    folders, asked = get_base_folders(None if source.is_dir() else source), read_settings_of(source, "eval")
     judge = FlaggedJudge(grader)
     if not student.served:
         limits = student.batch, None, student.memory_fraction
@@ -42,12 +41,6 @@ def make_acceptance(wanted: AcceptanceTest, student: EngineFlags, grader: JudgeF
     )
     access.probe(access.url)
     return Accept(wanted, judge.load, server=access, device=student.device, folders=folders, asked=asked)
-
-
-def _read_asked(source: Path) -> Mapping[str, Any]:
-    """The settings of the `seal eval` that wrote the score lines; nothing where their manifest does not tell."""
-    settings = {} if source.is_dir() else read_manifest_of(source).get("settings")
-    return settings if isinstance(settings, dict) and settings.get("stage") == "eval" else {}
 
 
 def read_subjects(source: Path) -> Sequence[Subject]:

@@ -19,6 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 
 from stages.checks.finding import Finding
+from stages.cores import count_cores
 from stages.errors import SealError
 from stages.files import rename, write_file
 from stages.models.config import get_text_config
@@ -103,8 +104,7 @@ def check_device(device: Device) -> Iterator[Finding]:
     """Count cores and threads, and multiply two matrices on the device."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cpu", True, f"{cores} cores, {torch.get_num_threads()} torch threads")
+    yield Finding("cpu", True, f"{count_cores()} cores, {torch.get_num_threads()} torch threads")
     place, dtype = device.resolve()
     ones = torch.ones(_SIDE, _SIDE, device=place, dtype=dtype)
     total = float((ones @ ones).float().sum())
@@ -143,7 +143,7 @@ def _describe(place: Any) -> str:
         return f"mps (Apple, {format_bytes(get_free_bytes(place))} of {most} free, shared with the CPU)"
     if place.type == "cpu":
         return str(place)
-    module = torch.cuda if place.type == "cuda" else torch.xpu
+    module = getattr(torch, place.type)
     free, total = module.mem_get_info(place)
     return f"{place} ({module.get_device_name(place)}, {format_bytes(free)} of {format_bytes(total)} free)"
 

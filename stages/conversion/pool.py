@@ -1,15 +1,14 @@
 """Several documents converted at once, by a process each, and handed out in the order in which they are asked for."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
 from stages.conversion.converter import Converter
 from stages.conversion.formats import ConvertedText, has_converter, tell_format
+from stages.cores import count_cores
 
 _MOST_PROCESSES = 4  # where nobody says how many: each may have as much memory as the limits allow
 _AHEAD = 2  # documents per process that are converted, or being so, before they are asked for
@@ -20,7 +19,7 @@ class ConverterPool:
     """Converts documents with up to `concurrency` processes; None: one for each core, four at most."""
 
     def __init__(self, concurrency: int | None = None) -> None:
-        self._concurrency = concurrency or min(_MOST_PROCESSES, _count_cores())
+        self._concurrency = concurrency or min(_MOST_PROCESSES, count_cores())
         self._given = concurrency
         self._threads: ThreadPoolExecutor | None = None
         self._converters: list[Converter] = []
@@ -88,9 +87,3 @@ class ConverterPool:
         self._threads, self._converters, self._idle = None, [], SimpleQueue()
         self._coming = iter(())
         self._begun.clear()
-
-
-def _count_cores() -> int:
-    with suppress(AttributeError):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

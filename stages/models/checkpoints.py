@@ -92,11 +92,16 @@ def read_checkpoint(out: Path, run: str) -> Checkpoint | None:
         return None
 
 
-def list_written_files(folder: Path) -> set[str]:
-    """Return the names that its seal.json lists, and its own; none where there is no such list. Raise BadInput."""
+def is_as_written(folder: Path, key: str | None = None) -> bool:
+    """Return True for a directory with a seal.json, with this `key` in it, that lists whatever else is there."""
     made = folder / CHECKPOINT_FILE
-    files = read_object(made).get("files") if made.is_file() else None
-    return {CHECKPOINT_FILE, *files} if isinstance(files, dict) else set()
+    try:
+        told = read_object(made) if made.is_file() else {}
+    except BadInput:
+        return False
+    files = told.get("files")
+    listed = {CHECKPOINT_FILE, *files} if isinstance(files, dict) else set()
+    return (key is None or key in told) and {each.name for each in folder.iterdir()} <= listed
 
 
 def measure_files(folder: Path, names: Iterable[str]) -> dict[str, int]:

@@ -135,7 +135,7 @@ def _count_devices(kind: str) -> int:
         return 1
     if kind == "mps":
         return int(torch.backends.mps.is_available())
-    module = torch.cuda if kind == "cuda" else torch.xpu
+    module = getattr(torch, kind)
     return int(module.device_count()) if module.is_available() else 0
 
 
@@ -208,7 +208,7 @@ def get_free_bytes(device: Any) -> int:
     import torch
 
     if device.type in ("cuda", "xpu"):
-        module = torch.cuda if device.type == "cuda" else torch.xpu
+        module = getattr(torch, device.type)
         unused = module.memory_reserved(device) - module.memory_allocated(device)
         return int(module.mem_get_info(device)[0]) + int(unused)
     free = int(psutil.virtual_memory().available)

@@ -45,7 +45,7 @@ class QuantizedLinear(nn.Linear):
 
     def split(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """Yield all rows, some at a time, so that they never lie in memory together."""
-        size = max(1, _DEQUANTIZED.get(self.weight.device.type, 1 << 21) // self.in_features)
+        size = max(1, _DEQUANTIZED.get(self.weight.device.type, _DEQUANTIZED["cpu"]) // self.in_features)
         for start in range(0, self.out_features, size):
             part = slice(start, start + size)
             yield part, self.dequantize(part, dtype)

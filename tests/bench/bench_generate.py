@@ -62,26 +62,19 @@ def make_requests(lines: Sequence[Record]) -> list[Request]:
     ]
 
 
-class Plain:
-    """transformers' own generate, on the network of an engine, which then lies in memory once."""
-
-    def __init__(self, engine: HFEngine) -> None:
-        self.engine = engine
-
-    @torch.inference_mode()
-    def write(self, requests: Sequence[Request], size: int) -> int:
-        written, tokenizer = 0, self.engine.tokenizer
-        for start in range(0, len(requests), size):
-            prompts = [encode_prompt(tokenizer, request.prompt) for request in requests[start : start + size]]
-            padded = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
-            width = padded["input_ids"].shape[1]
-            drawn = {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_new_tokens": TOKENS}
-            ends = {"eos_token_id": sorted(self.engine.ends), "pad_token_id": tokenizer.pad_token_id}
-            rows = self.engine.network.generate(**padded, **drawn, **ends)[:, width:].tolist()
-            written += sum(
-                next((place for place, token in enumerate(row) if token in self.engine.ends), TOKENS) for row in rows
-            )
-        return written
+@torch.inference_mode()
+def write_plainly(engine: HFEngine, requests: Sequence[Request], size: int) -> int:
+    """With transformers' own generate, on the network of an engine, which then lies in memory once."""
+    written, tokenizer = 0, engine.tokenizer
+    for start in range(0, len(requests), size):
+        prompts = [encode_prompt(tokenizer, request.prompt) for request in requests[start : start + size]]
+        padded = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+        width = padded["input_ids"].shape[1]
+        drawn = {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_new_tokens": TOKENS}
+        ends = {"eos_token_id": sorted(engine.ends), "pad_token_id": tokenizer.pad_token_id}
+        rows = engine.network.generate(**padded, **drawn, **ends)[:, width:].tolist()
+        written += sum(next((place for place, token in enumerate(row) if token in engine.ends), TOKENS) for row in rows)
+    return written
 
 
 def write(engine: Engine, requests: Sequence[Request]) -> int:
@@ -94,9 +87,8 @@ def write(engine: Engine, requests: Sequence[Request]) -> int:
 
 def list_ways(model: Path, requests: Sequence[Request], stack: ExitStack, folder: Path) -> Iterator[tuple[str, Way]]:
     engine = HFEngine(str(model), device=Device("cpu", "float32"))
-    plain = Plain(engine)
-    yield BY_ONE, partial(plain.write, requests, 1)
-    yield f"transformers, {PARALLEL} prompts at a time", partial(plain.write, requests, PARALLEL)
+    yield BY_ONE, partial(write_plainly, engine, requests, 1)
+    yield f"transformers, {PARALLEL} prompts at a time", partial(write_plainly, engine, requests, PARALLEL)
     yield "ours, float32", partial(write, engine, requests)
     if has_fast_bfloat16():
         yield "ours, bfloat16", partial(write, HFEngine(str(model), device=Device("cpu", "bfloat16")), requests)

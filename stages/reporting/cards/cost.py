@@ -63,6 +63,12 @@ def read_manifest_of(file: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def read_settings_of(file: Path, stage: str | None = None) -> Mapping[str, Any]:
+    """Read the settings in the manifest beside a file; empty where it tells none, or those of another stage."""
+    found = read_manifest_of(file).get("settings")
+    return found if isinstance(found, dict) and stage in (None, found.get("stage")) else {}
+
+
 def sum_costs(files: Sequence[FileCost], *, measures: bool) -> Cost:
     """Add up what the adapter took, or what was asked for the card."""
     own = [each for each in files if each.measures == measures]
