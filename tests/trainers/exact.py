@@ -75,6 +75,17 @@ def distance(first: Weights, second: Weights) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
+def relative_distance(first: Weights, second: Weights) -> float:
+    """The difference of two adapters as a share of the second, all weights together.
+
+    In float32 that is alike on all processors; the largest difference of one weight is chance, as AdamW makes a whole
+    step of a gradient that is nearly zero.
+    """
+    assert first.keys() == second.keys()
+    gap = sum(float((first[name].double() - second[name].double()).square().sum()) for name in first)
+    return (gap / sum(float(weight.double().square().sum()) for weight in second.values())) ** 0.5
+
+
 def snapshot(network: Any) -> tuple[Any, ...]:
     """All that a run must put back: modules, weights, gradients, attention, and bitwise the outputs."""
     parts = [(name, id(part), type(part).__name__) for name, part in network.named_modules()]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import transformers
 
 from stages.errors import BadConfig, BadInput
 from stages.exports.gguf.architectures import Architecture, make_gguf_names, require_gguf
@@ -50,7 +51,8 @@ def write_model_of(path: Path, out: Path, dtype: Precision = "float32") -> str:
         check_space(out.parent, count * torch.empty(0, dtype=getattr(torch, dtype)).element_size(), "the model")
         with atomic_directory(out) as partial:
             replace_file(partial / WHOLE, _encode(file, architecture, settings, names, dtype))
-            _write_json(partial / "config.json", config)
+            # Without a version transformers warns that the tokenizer may be an old one of Mistral's.
+            _write_json(partial / "config.json", {**config, "transformers_version": transformers.__version__})
             _write_json(partial / "generation_config.json", _describe_generation(file, config))
             tokenizer.save_pretrained(str(partial))
             check_written_model(partial)

@@ -9,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -76,6 +77,7 @@ def test_a_file_is_the_model_that_it_was_made_from(
         assert ours.decode(ours(text)["input_ids"]) == own.decode(own(text)["input_ids"])
     assert ours.chat_template == own.chat_template
     config = json.loads((tmp_path / "model/config.json").read_bytes())
+    assert config["transformers_version"] == transformers.__version__
     assert "quantization_config" not in config and config["dtype"] == "float32"
 
 
