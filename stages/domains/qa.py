@@ -211,8 +211,12 @@ def _passage(task: QaTask) -> str:
 
 
 def split_into_sequences(task: QaTask, completion: str, split_newlines: bool = True) -> list[str]:
-    """Split a self-edit into its training sequences: each under the title, the passage last (SEAL App. B)."""
-    segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or [completion.strip()]
+    """Split a self-edit into its training sequences: each under the title, the passage last (SEAL App. B).
+
+    Of an empty one there is the passage alone; unsplit, the published rule would train on the bare title, too.
+    """
+    whole = completion.strip()
+    segments = [piece.strip() for piece in completion.split("---") if piece.strip()] or ([whole] if whole else [])
     pieces = _split_lines(completion, segments) if split_newlines else segments
     head = f"{task.title}\n" if task.title else ""
     return [f"{head}{piece}" for piece in pieces] + [_passage(task)]
