@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from stages.engines.hf_likelihood import fold_output_rows
 from stages.models.device import get_widest_dtype
 from stages.settings import Sampling
 from stages.tokens.tokenization import StopCheck
@@ -77,7 +78,8 @@ def _generate(network: Any, prompts: Sequence[Sequence[int]], settings: Mapping[
     asked = GenerationConfig(do_sample=False, **settings)
     own, base.generation_config = base.generation_config, GenerationConfig()
     try:
-        made = network.generate(input_ids=ids, attention_mask=mask, generation_config=asked, **more)
+        with fold_output_rows(base):
+            made = network.generate(input_ids=ids, attention_mask=mask, generation_config=asked, **more)
     finally:
         base.generation_config = own
     return made[:, longest:] if isinstance(made, Tensor) else made

@@ -1,7 +1,8 @@
 """How likely given texts are: one forward pass over prompts and the texts behind them, without generating."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,26 @@ class Measured:
     mean: float
 
 
+@contextmanager
+def fold_output_rows(base: Any) -> Iterator[None]:
+    """Let the output layer multiply all rows at once. It gets a slice, of which torch multiplies row by row.
+
+    In bfloat16 a CPU even copies the layer for each row (torch 2.13): 335 MB of Gemma 3's. A slice of one row is not
+    helped by contiguous(), which leaves it as it is.
+    """
+    head = base.get_output_embeddings()
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_pre_hook(
+        lambda layer, given: tuple(each.clone(memory_format=torch.contiguous_format) for each in given)
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 @torch.inference_mode()
 def measure_rows(network: Any, rows: Sequence[MeasuredRow], pad: int) -> list[Measured | None]:
     """Return the log-probabilities of each row's measured tokens; None where the logits are not finite.
@@ -74,7 +95,8 @@ def measure_rows(network: Any, rows: Sequence[MeasuredRow], pad: int) -> list[Me
     takes = inspect.signature(base.forward).parameters
     more = {"logits_to_keep": longest - first} if "logits_to_keep" in takes else {}
     more |= {"use_cache": False} if "use_cache" in takes else {}
-    logits = network(input_ids=ids, attention_mask=mask, **more).logits[:, -(longest - first) :]
+    with fold_output_rows(base):
+        logits = network(input_ids=ids, attention_mask=mask, **more).logits[:, -(longest - first) :]
     return [
         _pick(
             logits[place, row.first - 1 - first : len(row.prompt) - 1 - first], ids[place, row.first : len(row.prompt)]

@@ -20,6 +20,7 @@ from stages.engines.hf_decoding import (
     draw,
     find_batching,
 )
+from stages.engines.hf_likelihood import MeasuredRow, measure_rows
 from stages.settings import Sampling
 
 USUAL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 0}
@@ -111,6 +112,18 @@ def test_transformers_has_nothing_to_say_of_how_it_is_called(monkeypatch: pytest
     network = make("rotary")
     assert find_batching(network, {0}, 0) == "any"
     complete(network, [PromptRow(ids, LIMIT, GREEDY) for ids in PROMPTS], ends={0}, pad=0)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_output_layer_multiplies_the_rows_of_a_batch_at_once(count: int) -> None:
+    """Torch does so where their memory is one block without gaps; in bfloat16 it else copies the layer for each."""
+    network, seen = make("rotary"), list[tuple[int, ...]]()
+    network.lm_head.register_forward_hook(lambda layer, given, logits: seen.append(given[0].stride()))
+    complete(network, [PromptRow(ids, 2, GREEDY) for ids in PROMPTS[:count]], ends=(), pad=0)
+    measure_rows(network, [MeasuredRow(ids, 2) for ids in PROMPTS[:count]], 0)
+    assert seen[:2] == [(32, 32, 1)] * 2
+    assert seen[2][0] == 32 * (max(map(len, PROMPTS[:count])) - 1)
+    assert not network.lm_head._forward_pre_hooks  # the model is left as it was
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(1.0, 0.9, LIMIT, 3)], ids=["greedy", "drawn"])
