@@ -16,7 +16,10 @@ from stages.tokens.tokenization import StopCheck
 
 SHORTLIST = 64  # of the likeliest tokens: most often they hold the mass of top_p
 MAX_REJECTIONS = 8  # draws that are looked at one by one, before a whole row is sorted
+_CACHED = 1 << 18  # logits that the cache of a CPU's core holds beside what is made of them
 _NEVER = float("-inf")
+_SMALLEST = torch.finfo(torch.float32).tiny
+_MOST_NOISE = 22.5  # that a word can get: 32 ln 2 = 22.18
 _MOST_CHANCE = 1 - 2.0**-24  # the largest float32 below 1
 _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea and Flood 2014): the step of its counter, and its two factors
@@ -173,29 +176,40 @@ class SeededSampling:
     """
 
     def __init__(self, rows: Sequence[Sampling], device: torch.device) -> None:
-        self.rows, self.device, self.step = rows, device, 0
-        self.drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
-        settings = [(rows[row].temperature, rows[row].top_p) for row in self.drawn]
-        columns = torch.tensor(settings, device=device).view(-1, 2)
+        self.device, self.step = device, 0
+        drawn = [row for row, sampling in enumerate(rows) if sampling.temperature > 0]
+        self.greedy = [row for row, sampling in enumerate(rows) if not sampling.temperature > 0]
+        self.seeds = [rows[row].seed for row in drawn]
+        self.drawn = torch.tensor(drawn, dtype=torch.long, device=device)
+        columns = torch.tensor([(rows[row].temperature, rows[row].top_p) for row in drawn], device=device).view(-1, 2)
         self.temperature, self.top_p = columns[:, :1], columns[:, 1:]  # (drawn rows, 1) each
+        self.noisy: Tensor | None = None  # kept: a CPU takes longer to find fresh memory than to fill it
         self.broken: dict[int, int] = {}  # row → the first step whose logits were not finite: nothing can be drawn
 
     def __call__(self, input_ids: Any, scores: Tensor) -> Tensor:
         """scores (rows, vocabulary) → the same with noise on the rows that are drawn, and -inf on words that are cut.
 
-        One call a token.
+        One call a token, which overwrites what the last one returned.
         """
         step, self.step = self.step, self.step + 1
-        finite = scores.amax(-1).isfinite()  # NaN and infinity are the largest
+        largest = scores.amax(-1, keepdim=True)
+        finite = largest[:, 0].isfinite()  # NaN and infinity are the largest
         if not bool(finite.all()):
             self.broken = dict.fromkeys((~finite).nonzero().flatten().tolist(), step) | self.broken
-        if not self.drawn:
+        if not self.seeds:
             return scores
-        logits = scores[self.drawn].float()
-        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # else a small one overflows
-        keys = [derive_key(self.rows[row].seed, step) for row in self.drawn]
-        noisy = scores.float().clone()
-        noisy[self.drawn] = draw(logits, self.top_p, torch.tensor(keys, dtype=torch.int32, device=self.device))
+        noisy = self.noisy = torch.empty(scores.shape, device=scores.device) if self.noisy is None else self.noisy
+        if self.greedy:
+            noisy[self.greedy] = scores[self.greedy].float()
+        keys = torch.tensor([derive_key(seed, step) for seed in self.seeds], dtype=torch.int32, device=self.device)
+        cached = torch.get_num_threads() * _CACHED // scores.shape[-1]
+        at_once = max(1, cached) if scores.device.type == "cpu" else len(keys)
+        for start in range(0, len(keys), at_once):
+            part = slice(start, start + at_once)
+            rows = self.drawn[part]
+            logits = scores.index_select(0, rows).float()
+            logits.sub_(largest[rows]).div_(self.temperature[part])  # else a small one overflows
+            noisy.index_copy_(0, rows, draw(logits, self.top_p[part], keys[part]))
         return noisy
 
 
@@ -205,47 +219,55 @@ def draw(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     It comes from the smallest set of likeliest words with mass top_p; words exactly as likely as the set's last belong
     to it, too. Where the SHORTLIST of the likeliest words holds that set, only they get noise.
     """
+    top_p = top_p.clamp(min=_SMALLEST)  # the likeliest always stays
     likeliest, words = logits.topk(min(SHORTLIST, logits.shape[-1]))
-    least, within = _least_kept(likeliest, logits, top_p)
+    total = logits.logsumexp(-1, keepdim=True)
+    least = _find_least_kept(likeliest, total, top_p)
     few = add_noise(likeliest.masked_fill(likeliest < least, _NEVER), words, keys)
     noisy = torch.full_like(logits, _NEVER).scatter_(1, words, few)
-    beyond = (~within).nonzero()[:, 0]
-    at_once = 1 if beyond.device.type == "cpu" else max(1, len(beyond))  # a cache holds one row
+    if words.shape == logits.shape:
+        return noisy
+    beyond = (likeliest[:, -1:] >= least).nonzero()[:, 0]  # words as likely as the shortlist's last may be kept, too
+    at_once = 1 if beyond.device.type == "cpu" else max(1, len(beyond))  # the words that may win differ by row
     for start in range(0, len(beyond), at_once):
         rows = beyond[start : start + at_once]
-        noisy[rows] = _draw_among_many(logits[rows], top_p[rows], keys[rows])
+        best = few[rows].amax(-1, keepdim=True)
+        noisy[rows] = _draw_among_many(logits[rows], total[rows], best, top_p[rows], keys[rows])
     return noisy
 
 
-def _draw_among_many(logits: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
+def _draw_among_many(logits: Tensor, total: Tensor, best: Tensor, top_p: Tensor, keys: Tensor) -> Tensor:
     """As `draw`, without sorting: the word drawn is looked at, and if it is cut, the next one.
 
-    After MAX_REJECTIONS words the rows that still have none are sorted.
+    After MAX_REJECTIONS words the rows that still have none are sorted. `best` (rows, 1) is a noisy logit that stays:
+    words that no noise lifts so high get none on a CPU. (Other devices would have to be waited for to list the rest.)
     """
-    noisy = add_noise(logits, torch.arange(logits.shape[-1], device=logits.device), keys)
-    open_rows = (top_p < 1).nonzero()[:, 0]
-    chances = logits.softmax(-1) if len(open_rows) else logits
+    words, own = torch.arange(logits.shape[-1], device=logits.device), logits
+    if logits.device.type == "cpu":
+        words = (logits >= best - _MOST_NOISE).any(0).nonzero()[:, 0]
+        own = logits[:, words]
+    noisy, chances = add_noise(own, words, keys), (own - total).exp_()
+    rows = (top_p < 1).nonzero()[:, 0]  # those that may still have drawn a word that is cut
     for _ in range(MAX_REJECTIONS):
-        if not len(open_rows):
-            return noisy
-        own, word = logits[open_rows], noisy[open_rows].argmax(-1, keepdim=True)
-        likelier = chances[open_rows].masked_fill_(own <= own.gather(1, word), 0).sum(-1, keepdim=True)
-        cut = (likelier >= top_p[open_rows])[:, 0]
-        open_rows = open_rows[cut]
-        noisy[open_rows, word[cut, 0]] = _NEVER
-    if len(open_rows):
-        own = logits[open_rows]
-        least, _ = _least_kept(own.sort(-1, descending=True)[0], own, top_p[open_rows])
-        noisy[open_rows] = noisy[open_rows].masked_fill(own < least, _NEVER)
-    return noisy
+        if not len(rows):
+            break
+        word = noisy[rows].argmax(-1, keepdim=True)
+        likelier = chances[rows].masked_fill_(own[rows] <= own[rows].gather(1, word), 0).sum(-1, keepdim=True)
+        cut = (likelier >= top_p[rows])[:, 0]
+        rows = rows[cut]
+        noisy[rows, word[cut, 0]] = _NEVER
+    if len(rows):
+        least = _find_least_kept(own[rows].sort(-1, descending=True)[0], total[rows], top_p[rows])
+        noisy[rows] = noisy[rows].masked_fill(own[rows] < least, _NEVER)
+    return torch.full_like(logits, _NEVER).index_copy_(1, words, noisy)
 
 
-def _least_kept(likeliest: Tensor, logits: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
-    """(least logit of the set that is kept (rows, 1), True if the set ends within the likeliest, in order (rows,))."""
-    share = (likeliest - logits.logsumexp(-1, keepdim=True)).exp()
+def _find_least_kept(likeliest: Tensor, total: Tensor, top_p: Tensor) -> Tensor:
+    """The least logit (rows, 1) that is kept of the likeliest, in order; total (rows, 1) is the logsumexp of all."""
+    share = (likeliest - total).exp()
     kept = share.cumsum(-1) - share < top_p  # by the mass of the tokens likelier than this one
-    last = kept.sum(-1, keepdim=True).clamp(min=1) - 1  # the likeliest always stays
-    return likeliest.gather(-1, last), ~kept[:, -1]
+    last = kept.sum(-1, keepdim=True).clamp(min=1) - 1  # of broken logits none is kept
+    return likeliest.gather(-1, last)
 
 
 def add_noise(logits: Tensor, words: Tensor, keys: Tensor) -> Tensor:

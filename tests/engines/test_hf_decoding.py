@@ -303,6 +303,73 @@ def test_a_draw_among_many_is_the_best_of_the_noisy_that_are_kept(
     assert torch.equal(draw(logits, shares, keys).argmax(-1), expected)
 
 
+def make_wide(kind: str) -> torch.Tensor:
+    """Logits (4, 3000): flat, steep, with many words exactly as likely, or with words that cannot be drawn."""
+    logits = torch.randn((4, 3000), generator=torch.Generator().manual_seed(2))
+    if kind == "ties":
+        logits = logits.mul(2).round()
+        logits[0] = 0.0
+    if kind == "masked":
+        logits[:, 40:] = float("-inf")
+    return logits * {"flat": 0.1, "steep": 5.0}.get(kind, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["flat", "steep", "ties", "masked"])
+@pytest.mark.parametrize("top_p", [0.0, 0.3, 0.93, 1.0])
+def test_a_draw_is_the_same_with_a_shortlist_of_any_width(
+    monkeypatch: pytest.MonkeyPatch, kind: str, top_p: float
+) -> None:
+    logits, shares = make_wide(kind), torch.full((4, 1), top_p)
+    everything = torch.arange(logits.shape[-1])
+    chances = logits.softmax(-1)
+    likelier = torch.stack(
+        [(row[:, None] < row).float().mul(own).sum(-1) for row, own in zip(logits, chances, strict=True)]
+    )
+    kept = logits.masked_fill((likelier >= shares) & (likelier > 0), float("-inf"))
+    for step in range(12):
+        keys = keys_of((seed, step) for seed in range(4))
+        expected = add_noise(kept, everything, keys).argmax(-1)
+        for width in (1, 7, 64, 1024, 3000, 9999):
+            monkeypatch.setattr(hf_decoding, "SHORTLIST", width)
+            assert torch.equal(draw(logits, shares, keys).argmax(-1), expected), (step, width)
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2, 5])
+@pytest.mark.parametrize("top_p", [0.0, 0.6, 1.0])
+def test_a_tiny_vocabulary_is_drawn_from_with_a_shortlist_of_any_width(
+    monkeypatch: pytest.MonkeyPatch, vocabulary: int, top_p: float
+) -> None:
+    logits = torch.tensor([[1.0, 1.0, 0.5, 1.0, -2.0], [0.0, 3.0, 1.0, 1.0, 1.0]])[:, :vocabulary]
+    found = []
+    for width in (1, 2, 64):
+        monkeypatch.setattr(hf_decoding, "SHORTLIST", width)
+        keys = [keys_of((seed, step) for seed in range(2)) for step in range(40)]
+        found.append([draw(logits, torch.full((2, 1), top_p), each).argmax(-1).tolist() for each in keys])
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_word_far_below_is_drawn_where_its_noise_is_the_largest_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hf_decoding, "SHORTLIST", 1)
+    word, keys = 700, torch.tensor([[700, 0]], dtype=torch.int32)  # a hash of zeros is zero: the smallest chance
+    logits = torch.full((1, 1000), -60.0)
+    logits[0, 3] = 0.0
+    noise = add_noise(torch.zeros(1, 1000), torch.arange(1000), keys)[0]
+    for above, expected in ((0.01, word), (-0.01, 3)):
+        logits[0, word] = noise[3] - noise[word] + above
+        assert int(draw(logits, torch.ones(1, 1), keys).argmax()) == expected
+
+
+@pytest.mark.parametrize("cached", [1, 90, 10_000])
+def test_a_row_draws_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch, cached: int) -> None:
+    rows = [Sampling(0.0 if row == 2 else 0.5 + row / 4, 0.9, 1, row) for row in range(7)]
+    logits = torch.randn((7, 30), generator=torch.Generator().manual_seed(3))
+    expected = [drawn([row], own[None])[0] for row, own in zip(rows, logits, strict=True)]
+    monkeypatch.setattr(hf_decoding, "_CACHED", cached)
+    assert SeededSampling(rows, CPU)(NOWHERE, logits).argmax(-1).tolist() == expected
+
+
 def test_a_draw_that_top_p_seldom_cuts_sorts_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "sort", lambda *each, **more: pytest.fail("sorted"))
     logits = torch.zeros(4, 40 * SHORTLIST)
