@@ -16,7 +16,7 @@ from stages.tokens.tokenization import StopCheck
 
 SHORTLIST = 64  # of the likeliest tokens: most often they hold the mass of top_p
 MAX_REJECTIONS = 8  # draws that are looked at one by one, before a whole row is sorted
-_CACHED = 1 << 18  # logits that the cache of a CPU's core holds beside what is made of them
+_AT_ONCE = 1 << 21  # logits, on a CPU: few enough for its caches, and for memory that malloc keeps (below 32 MB)
 _NEVER = float("-inf")
 _SMALLEST = torch.finfo(torch.float32).tiny
 _MOST_NOISE = 22.5  # that a word can get: 32 ln 2 = 22.18
@@ -202,8 +202,8 @@ class SeededSampling:
         if self.greedy:
             noisy[self.greedy] = scores[self.greedy].float()
         keys = torch.tensor([derive_key(seed, step) for seed in self.seeds], dtype=torch.int32, device=self.device)
-        cached = torch.get_num_threads() * _CACHED // scores.shape[-1]
-        at_once = max(1, cached) if scores.device.type == "cpu" else len(keys)
+        block = max(1, _AT_ONCE // scores.shape[-1])
+        at_once = block if scores.device.type == "cpu" else len(keys)
         for start in range(0, len(keys), at_once):
             part = slice(start, start + at_once)
             rows = self.drawn[part]

@@ -361,12 +361,12 @@ def test_a_word_far_below_is_drawn_where_its_noise_is_the_largest_that_there_is(
         assert int(draw(logits, torch.ones(1, 1), keys).argmax()) == expected
 
 
-@pytest.mark.parametrize("cached", [1, 90, 10_000])
-def test_a_row_draws_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch, cached: int) -> None:
+@pytest.mark.parametrize("at_once", [1, 90, 10_000])
+def test_a_row_draws_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     rows = [Sampling(0.0 if row == 2 else 0.5 + row / 4, 0.9, 1, row) for row in range(7)]
     logits = torch.randn((7, 30), generator=torch.Generator().manual_seed(3))
     expected = [drawn([row], own[None])[0] for row, own in zip(rows, logits, strict=True)]
-    monkeypatch.setattr(hf_decoding, "_CACHED", cached)
+    monkeypatch.setattr(hf_decoding, "_AT_ONCE", at_once)
     assert SeededSampling(rows, CPU)(NOWHERE, logits).argmax(-1).tolist() == expected
 
 
