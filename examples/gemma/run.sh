@@ -10,7 +10,8 @@
 #   HELDOUT= TASKS= GPT=     other files of passages to measure on and to learn writing from; the paper's gpt4_1_val.json
 #   HELD= TRAIN= K= HELD_K= SEEDS= SEED=     held-out passages; those of the round, and self-edits of each; self-edits of a
 #                held-out passage, adapters of a self-edit; the seed. FULL=1: 48 passages, a round of 24 × 4, two seeds
-#   ROWS= BEST=  which rows; the template of the row self-best (seal generate --template)
+#   ROWS= BEST= CLOZE=     which rows; the template of the row self-best (seal generate --template); questions that the
+#                row cloze makes of a passage, at most
 #   GENERATE ADAPT EVAL RAG FILTER SFT      flags of these stages
 #   PLAN=1 …     nothing is made: what it would cost, in a table (docs/planning.md)
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
@@ -27,7 +28,7 @@ heldout=${HELDOUT:-$data/base_val.json} tasks=${TASKS:-$data/iter0_train.json}
 hub_heldout=() hub_tasks=()
 if [ ! -e "$heldout" ]; then heldout=rajpurkar/squad hub_heldout=(--split validation --sample 200); fi
 if [ ! -e "$tasks" ]; then tasks=rajpurkar/squad hub_tasks=(--sample 100); fi
-all_rows="none passage self ${BEST:+self-best} qwen ${GPT:+gpt-4.1} mix rag in-context round-1 passage-equal"
+all_rows="none passage self ${BEST:+self-best} cloze qwen ${GPT:+gpt-4.1} mix rag in-context round-1 passage-equal"
 home=$run
 source examples/ensure.sh
 
@@ -96,6 +97,10 @@ row() { # NAME: how well the questions of the held-out passages are answered
       read -r written _ < <(tokens "$run/rows/self/edits.jsonl")
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" ${GENERATE:-} --template mix:examples/templates/mix.txt --budget-tokens "$written"
       flags=(--pool-by task.id --pool-passages once) ;;
+    cloze) # by rule, and written by no model
+      mkdir -p "$in"
+      "$python" -m examples.gemma.cloze "$run/held.jsonl" --most "${CLOZE:-12}" | put "$in/edits.jsonl"
+      flags=(--no-split-newlines) ;;
     qwen)
       if ! grep -qF '"edit": {' "$run/validation.jsonl"; then
         tell "qwen: left out, as the passages have no self-edits of Qwen2.5-7B beside them: SEAL_DATA=FOLDER names the paper's files"; return

@@ -23,7 +23,7 @@ from tests.forked import forked_seal
 
 SMALL = {**QUICK, "HELD": "2", "TRAIN": "1", "TUNE": "1", "K": "2", "MODEL": "examples/tiny/model"}
 SMALL |= {"ADAPT": QUICK["ADAPT"].replace("--epochs 1", "--epochs 2")}  # so that an epoch more is less than a self-edit
-ROWS = "none passage qwen round-1 passage-equal"
+ROWS = "none passage cloze qwen round-1 passage-equal"
 
 
 def official(path: Path, source: str, most: int) -> Path:
@@ -145,7 +145,7 @@ def test_without_the_papers_files_the_passages_are_squads_and_rows_without_texts
     ]
     assert ("qwen: left out" in done.stderr, "gpt-4.1: left out; GPT=FILE" in done.stderr) == (True, True)
     rows = {found[1]: call for call in called if (found := re.search(r"^eval.*rows/([a-z0-9-]+)\.jsonl$", call))}
-    others = {"self", "self-best", "mix", "rag", "in-context", "round-1", "passage-equal"}
+    others = {"self", "self-best", "cloze", "mix", "rag", "in-context", "round-1", "passage-equal"}
     assert set(rows) == {"none", "passage", *others}
     assert all(r"--max-tokens 32 --stop \n " in call for call in called if call.startswith("eval"))
     (mixed,) = [call for call in called if "mix:" in call]

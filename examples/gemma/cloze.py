@@ -1,0 +1,123 @@
+"""Self-edits made by rule: a passage's sentences as questions whose answers are parts of them.
+
+    python -m examples.gemma.cloze tasks.jsonl --most 12 > edits.jsonl
+    seal adapt edits.jsonl --no-split-newlines -o adapters.jsonl
+
+For a model that is too small to ask anything itself: all is copied from the passage, so nothing is invented. An answer
+is a name, a number, what stands in quotation marks, or the end of the sentence; the question is the clause with a
+question word in its place, in the prompt of `seal eval` (SEAL App. B). The rules are those of English.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stages.domains.qa import QUESTION_PROMPT, fill, require_passage
+from stages.records.jsonl import read_bounded_lines
+from stages.records.parser import read_records
+from stages.records.task import QaTask
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(0-9])")
+_CLAUSE_END = re.compile(r"(?<=[,;:])\s+|\s+[–—]\s+")
+_WORD = r"(?:[A-Z][\w'’.-]*)"
+_LINK = rf"(?:\s+(?:of|the|de|and|von|for|in)\s+(?={_WORD})|\s+)?"
+_UNIT = r"(?:\s*(?:%|percent|thousand|million|billion|years?|months?|days?|hours?|km|miles|kilometres|met(?:re|er)s))*"
+_PART = re.compile(rf"(?<!\w)(?:{_WORD}{_LINK})+(?:\d+)?|\b(?:\d[\d,.–-]*\d|\d){_UNIT}|\"[^\"]+\"|“[^”]+”")
+_YEAR = re.compile(r"(?:1\d|20)\d\d")
+_OPENERS = re.compile(
+    r"(?:After|Also|Although|And?|Another|As|At|A|Both|But|By|During|For|From|Her|His|However|If|In|Its?|Many|Most|On|Of"
+    r"|One|Other|S?[Hh]e|Since|Some|Such|That|Their|There|These|They|This|The|To|When|While|With)"
+)
+_SHORTEST = 40  # characters of a sentence: what is shorter belongs to the one before
+_TAIL = 3  # words at the end of a sentence that are asked for, too
+_CLAUSE = 6  # words that a clause has at least, to be asked by itself
+
+
+def list_pairs(task: QaTask, most: int) -> list[tuple[str, str]]:
+    """Return (question, answer) pairs of a passage in its order, at most so many, spread over it."""
+    pairs = [
+        (_ask(sentence, part), part)
+        for sentence in _split_sentences(task.context)
+        for part in _list_parts(sentence, task)
+    ]
+    if len(pairs) > most:
+        pairs = [pairs[place * len(pairs) // most] for place in range(most)]
+    return pairs
+
+
+def write_edit(task: QaTask, most: int) -> str:
+    """Return the completion: each pair as `seal eval` asks and the model should answer, three dashes between them."""
+    return "\n---\n".join(fill(QUESTION_PROMPT, task, asked) + answer for asked, answer in list_pairs(task, most))
+
+
+def _split_sentences(text: str) -> list[str]:
+    found = list[str]()
+    for piece in filter(None, map(str.strip, _SENTENCE_END.split(text.replace("---", "–")))):
+        if found and len(found[-1]) < _SHORTEST:
+            found[-1] += f" {piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def _list_parts(sentence: str, task: QaTask) -> Iterator[str]:
+    """Yield what may be asked for, each once: names, numbers, quotations, and the last words."""
+    seen = {task.title}
+    for match in _PART.finditer(sentence):
+        words = match[0].strip(' .,;"“”').split()
+        while words and _OPENERS.fullmatch(words[0]):
+            del words[0]
+        part = " ".join(words)
+        named = " " in part or re.search(rf"\w,? {re.escape(part)}\b", task.context)  # not just a sentence's first word
+        opens = sentence.startswith(part) and not named
+        if len(part) > 1 and part not in seen and _alone(part).search(sentence) and not opens:
+            seen.add(part)
+            yield part
+    words = sentence.rstrip(".!?").split()
+    tail = " ".join(words[-_TAIL:])
+    if len(words) > 2 * _TAIL and tail not in seen:
+        yield tail
+
+
+def _ask(sentence: str, part: str) -> str:
+    """Make the clause with this part a question: What, who or what, how many, or what year in its place."""
+    clauses = (clause.strip(" ,;:") for clause in _CLAUSE_END.split(sentence) if _alone(part).search(clause))
+    clause = next((each for each in clauses if len(each.split()) >= _CLAUSE), sentence)
+    asked = _alone(part).sub(_choose_question_word(part), clause, count=1).rstrip(".!? ") + "?"
+    return asked[0].upper() + asked[1:]
+
+
+def _alone(part: str) -> re.Pattern[str]:
+    """The part where it is no piece of a longer word or number."""
+    return re.compile(rf"(?<!\w)(?<!\d[,.]){re.escape(part)}(?!\w)(?![,.]\d)")
+
+
+def _choose_question_word(part: str) -> str:
+    if _YEAR.fullmatch(part):
+        return "what year"
+    if part[0].isdigit():
+        return "what number" if part[-1].isdigit() else "how many"
+    return "what" if part[0].islower() else "who or what"
+
+
+def write_lines(lines: Sequence[bytes], source: str, most: int) -> Iterator[str]:
+    """Yield an edit line for each task line."""
+    for line, record in zip(lines, read_records(lines, source), strict=True):
+        told = json.loads(line) | {"edit": {"completion": write_edit(require_passage(record.task), most)}}
+        yield json.dumps(told, ensure_ascii=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Turn passages into questions about themselves: edit lines on stdout.")
+    parser.add_argument("tasks", type=Path)
+    parser.add_argument("--most", type=int, default=12, help="pairs of a passage (default: 12)")
+    asked = parser.parse_args()
+    with asked.tasks.open("rb") as file:
+        for line in write_lines(list(read_bounded_lines(file)), str(asked.tasks), asked.most):
+            print(line)
+
+
+if __name__ == "__main__":
+    main()
