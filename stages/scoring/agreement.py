@@ -105,10 +105,13 @@ def _pair_answers(old: Record, new: Record) -> list[tuple[Answer, Answer]]:
 
 def _pair_candidates(before: Mapping[_Name, Record], after: Mapping[_Name, Record]) -> list[list[_Pair]]:
     """Per context its self-edits by either judge: those that both have wholly scored, at least two of them."""
-    old, new = (
-        {(found.task_id, found.edit_id): found for found in collect_candidates(line for line in lines if line.edit)}
-        for lines in (before.values(), [after[name] for name in before])
-    )
+
+    def collect(lines: Iterable[Record]) -> dict[tuple[str, str], Candidate]:
+        """Nothing is learned from them here, so a self-edit without a prompt, or of several calls, is one, too."""
+        found = collect_candidates((line for line in lines if line.edit), check=lambda line: None)
+        return {(each.task_id, each.edit_id): each for each in found}
+
+    old, new = collect(before.values()), collect(after[name] for name in before)
     groups: dict[str, list[_Pair]] = {}
     for name, candidate in old.items():
         if not candidate.unscored and not new[name].unscored:

@@ -128,3 +128,13 @@ def test_self_edits_by_hand_without_adapters_are_compared_each() -> None:
     )
     found = compare_judges(first, second)
     assert (found.answers, found.both_right, found.only_second, found.contexts) == (3, 1, 1, 1)  # and the plain model's
+
+
+@pytest.mark.parametrize(
+    "edit", [{"prompt": "", "template": "none"}, {"prompt": ""}], ids=["the passage alone", "by hand"]
+)
+def test_self_edits_from_which_no_prompt_can_be_learned_are_judged_and_compared(edit: dict[str, str]) -> None:
+    lines = [
+        line.grow(edit=line.edit.model_copy(update=edit)) for line in context("Ada", [[True], [False]]) if line.edit
+    ]
+    assert compare_judges(lines, lines).contexts == 1
