@@ -1,7 +1,7 @@
 """Self-edits made by rule: a passage's sentences as questions whose answers are parts of them.
 
-    python -m examples.gemma.cloze tasks.jsonl --most 12 > edits.jsonl
-    seal adapt edits.jsonl --no-split-newlines -o adapters.jsonl
+    python -m examples.gemma.cloze tasks.jsonl > edits.jsonl
+    seal adapt edits.jsonl --no-split-newlines --epochs 5 -o adapters.jsonl
 
 For a model that is too small to ask anything itself: all is copied from the passage, so nothing is invented. An answer
 is a name, a number, what stands in quotation marks, or the end of the sentence; the question is the clause with a
@@ -112,7 +112,7 @@ def write_lines(lines: Sequence[bytes], source: str, most: int) -> Iterator[str]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Turn passages into questions about themselves: edit lines on stdout.")
     parser.add_argument("tasks", type=Path)
-    parser.add_argument("--most", type=int, default=12, help="pairs of a passage (default: 12)")
+    parser.add_argument("--most", type=int, default=24, help="pairs of a passage (default: 24)")
     asked = parser.parse_args()
     with asked.tasks.open("rb") as file:
         for line in write_lines(list(read_bounded_lines(file)), str(asked.tasks), asked.most):

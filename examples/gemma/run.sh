@@ -97,10 +97,10 @@ row() { # NAME: how well the questions of the held-out passages are answered
       read -r written _ < <(tokens "$run/rows/self/edits.jsonl")
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$model" ${GENERATE:-} --template mix:examples/templates/mix.txt --budget-tokens "$written"
       flags=(--pool-by task.id --pool-passages once) ;;
-    cloze) # by rule, and written by no model
+    cloze) # by rule, and written by no model; many questions in few epochs learn more than few in many
       mkdir -p "$in"
-      "$python" -m examples.gemma.cloze "$run/held.jsonl" --most "${CLOZE:-12}" | put "$in/edits.jsonl"
-      flags=(--no-split-newlines) ;;
+      "$python" -m examples.gemma.cloze "$run/held.jsonl" --most "${CLOZE:-24}" | put "$in/edits.jsonl"
+      flags=(--no-split-newlines --epochs 5) ;;
     qwen)
       if ! grep -qF '"edit": {' "$run/validation.jsonl"; then
         tell "qwen: left out, as the passages have no self-edits of Qwen2.5-7B beside them: SEAL_DATA=FOLDER names the paper's files"; return
