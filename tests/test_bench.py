@@ -32,9 +32,12 @@ SMALL = {
 
 
 def run_script(script: str, arguments: list[str], out: Path, seal: Path) -> None:
-    """In a forked child: torch is imported already, where other tests have needed it."""
+    """In a forked child: torch is imported already, where other tests have needed it; the tests are not found."""
     os.environ.update({**SMALL, "SEAL": str(seal), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
-    sys.argv, sys.path[:] = [script, *arguments], [str(BENCH), str(ROOT), *sys.path]
+    sys.argv = [script, *arguments]
+    sys.path[:] = [str(BENCH), *(each for each in sys.path if each not in ("", str(ROOT)))]
+    for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
+        del sys.modules[name]
     with out.open("w") as file, redirect_stdout(file):
         runpy.run_path(str(BENCH / script), run_name="__main__")
 

@@ -105,8 +105,8 @@ def _choose_question_word(part: str) -> str:
 def write_lines(lines: Sequence[bytes], source: str, most: int) -> Iterator[str]:
     """Yield an edit line for each task line."""
     for line, record in zip(lines, read_records(lines, source), strict=True):
-        told = json.loads(line) | {"edit": {"completion": write_edit(require_passage(record.task), most)}}
-        yield json.dumps(told, ensure_ascii=False)
+        edit = {"model": "none", "template": "custom", "completion": write_edit(require_passage(record.task), most)}
+        yield json.dumps(json.loads(line) | {"edit": edit}, ensure_ascii=False)
 
 
 def main() -> None:

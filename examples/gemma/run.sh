@@ -154,7 +154,7 @@ costs() { # what each row took, and what it gained by that
 
 show() { # self-edits with their answers, for a reader
   local name files=()
-  for name in self self-best qwen round-1; do [ ! -e "$run/rows/$name.jsonl" ] || files+=("$run/rows/$name.jsonl"); done
+  for name in self self-best mix cloze qwen round-1; do [ ! -e "$run/rows/$name.jsonl" ] || files+=("$run/rows/$name.jsonl"); done
   "$python" -m examples.gemma.show "${files[@]}" --most 20 > "$run/self-edits.md"
   tell "self-edits with their answers in $run/self-edits.md"
 }

@@ -1,8 +1,8 @@
 """Self-edits with what they taught, for a reader: `python -m examples.gemma.show scores.jsonl … --most 20`.
 
-In Markdown, of each: the passage's title and text, who wrote the self-edit, the self-edit as it is, and a table of the
-questions with the answers before and after. Files take turns, so that each is seen; within a file the order is that of
-its lines.
+In Markdown, of each: the passage's title and text (once), who wrote the self-edit, the self-edit as it is, and a table of
+the questions with the answers before and after. Files take turns, so that each is seen; within a file the order is that
+of its lines.
 """
 
 import argparse
@@ -27,13 +27,14 @@ def list_samples(files: Sequence[Sequence[Record]], most: int) -> list[Record]:
     return list(firsts.values())[:most]
 
 
-def format_sample(line: Record, number: int) -> Iterator[str]:
-    """Yield the lines of Markdown about a self-edit."""
+def format_sample(line: Record, number: int, before: int | None = None) -> Iterator[str]:
+    """Yield the lines of Markdown about a self-edit. `before` is the number under which its passage stands already."""
     task, edit, score = require_passage(line.task), line.edit, line.score
     yield f"## {number}. {_escape(task.title)}"
-    yield f"\n{_escape(task.context)}\n"
+    yield f"\n{_escape(task.context)}\n" if before is None else f"\nThe passage of {before}.\n"
     if edit:
-        yield f"`{edit.template}`, written by `{edit.model}`{f', {edit.tokens} tokens' if edit.tokens else ''}:\n"
+        who = "Written by no model" if edit.model == "none" else f"`{edit.template}`, written by `{edit.model}`"
+        yield f"{who}{f', {edit.tokens} tokens' if edit.tokens else ''}:\n"
         yield from (f"> {_escape(text)}  " for text in (edit.completion or "").strip().split("\n"))
     if score and score.answers:
         golds = {question.id: (question.question, question.answer) for question in task.questions}
@@ -68,8 +69,10 @@ def main() -> None:
     for path in given.scores:
         with path.open("rb") as file:
             files.append(list(read_records(read_bounded_lines(file), str(path))))
+    shown = dict[str, int]()
     for number, line in enumerate(list_samples(files, given.most), 1):
-        print("\n".join(format_sample(line, number)))
+        print("\n".join(format_sample(line, number, shown.get(line.task.id))))
+        shown.setdefault(line.task.id, number)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ prompts at once; loading is not counted for anybody.
 
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -36,7 +37,6 @@ from stages.records.record import Record
 from stages.services.client import Server
 from stages.settings import Sampling
 from stages.tokens.tokenization import encode_prompt
-from tests.llamacpp.server import serving_llama
 
 MODELS = os.environ.get("MODELS", "tiny").split(",")
 PASSAGES, SAMPLES = int(os.environ.get("PASSAGES", "4")), int(os.environ.get("SAMPLES", "4"))
@@ -92,6 +92,9 @@ def list_ways(model: Path, requests: Sequence[Request], stack: ExitStack, folder
     yield "ours, float32", partial(write, engine, requests)
     if has_fast_bfloat16():
         yield "ours, bfloat16", partial(write, HFEngine(str(model), device=Device("cpu", "bfloat16")), requests)
+    sys.path.append(str(Path(__file__).parents[2]))  # a script is told of its own folder only
+    from tests.llamacpp.server import serving_llama
+
     for file in GGUF:
         served = serving_llama(
             folder / f"{file.stem}.log",

@@ -110,12 +110,12 @@ def test_a_stage_that_went_on_behind_an_earlier_try_has_no_seconds(made: Path) -
 
 def test_self_edits_are_shown_with_the_answers_before_and_after(made: Path) -> None:
     page = (made / "run/self-edits.md").read_text()
-    files = [read(made / f"run/rows/{name}.jsonl") for name in ("qwen", "round-1")]
+    files = [read(made / f"run/rows/{name}.jsonl") for name in ("cloze", "qwen", "round-1")]
     assert page.count("\n## ") + page.startswith("## ") == sum(map(len, files))
     line = list_samples(files, 2)[1]
     assert line == files[1][0]
     assert line.score
-    text = "\n".join(format_sample(line, 2))
+    text = "\n".join(format_sample(line, 2, 1))
     assert text.count("\n| ") == 1 + len(line.score.answers)
     assert text in page
 

@@ -76,4 +76,5 @@ def test_a_task_line_becomes_an_edit_line() -> None:
     told, empty = read_records([line.encode() for line in made], "edits.jsonl")
     assert told.task == passage(LIGHTHOUSE)
     assert told.edit and told.edit.completion == write_edit(passage(LIGHTHOUSE), 3)
-    assert empty.edit and json.loads(made[1])["edit"] == {"completion": ""}
+    assert (told.edit.model, told.edit.template, told.edit.prompt) == ("none", "custom", "")  # nothing for `seal sft`
+    assert empty.edit and json.loads(made[1])["edit"]["completion"] == ""
