@@ -1,8 +1,8 @@
 """Self-edits with what they taught, for a reader: `python -m examples.gemma.show scores.jsonl … --most 20`.
 
-In Markdown, of each: the passage's title and text (once), who wrote the self-edit, the self-edit as it is, and a table of
-the questions with the answers before and after. Files take turns, so that each is seen; within a file the order is that
-of its lines.
+In Markdown, of each: the passage's title and text (once), who wrote the self-edit, the self-edit as it is, and a table
+of the questions with the answers before and after. Files take turns, so that each is seen; within a file the order is
+that of its lines.
 """
 
 import argparse
