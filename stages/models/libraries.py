@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def is_installed(package: str) -> bool:
 
 
 def quiet_libraries() -> None:
-    """Silence progress bars and advice of transformers, datasets, the hub and torch on our stderr."""
+    """Silence progress bars and advice of transformers, datasets, the hub, torch and bitsandbytes on our stderr."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
@@ -121,3 +122,4 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when datasets is imported, which few stages need
     hub_logging.set_verbosity_error()
+    getLogger("bitsandbytes").setLevel(ERROR)  # on some CPUs it misses a hub's kernel for products that are not used

@@ -1,6 +1,7 @@
 """Loading models and adapters: what comes back, and the words of what cannot be loaded."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from stages.models import device as device_module
 from stages.models.device import Device, has_fast_bfloat16
 from stages.models.devices import hardware
 from stages.models.directories import check_model
+from stages.models.libraries import quiet_libraries
 from stages.models.loading import load_model, load_tokenizer
 from tests.tiny_models import make_llama
 
@@ -165,3 +167,8 @@ def test_the_machine_says_whether_it_multiplies_in_bfloat16(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: sets, raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn, raising=False)
     assert has_fast_bfloat16.__wrapped__() == native
+
+
+def test_bitsandbytes_does_not_advise_a_kernel_of_a_hub() -> None:
+    quiet_libraries()
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
