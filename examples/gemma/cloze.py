@@ -11,10 +11,12 @@ question word in its place, in the prompt of `seal eval` (SEAL App. B). The rule
 import argparse
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.domains.qa import QUESTION_PROMPT, fill, require_passage
+from stages.errors import SealError
 from stages.records.jsonl import read_bounded_lines
 from stages.records.parser import read_records
 from stages.records.task import QaTask
@@ -103,7 +105,7 @@ def _choose_question_word(part: str) -> str:
 
 
 def write_lines(lines: Sequence[bytes], source: str, most: int) -> Iterator[str]:
-    """Yield an edit line for each task line."""
+    """Yield an edit line for each task line, of which none is blank. Raise BadInput for one that is no passage."""
     for line, record in zip(lines, read_records(lines, source), strict=True):
         edit = {"model": "none", "template": "custom", "completion": write_edit(require_passage(record.task), most)}
         yield json.dumps(json.loads(line) | {"edit": edit}, ensure_ascii=False)
@@ -114,9 +116,13 @@ def main() -> None:
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--most", type=int, default=24, help="pairs of a passage (default: 24)")
     asked = parser.parse_args()
-    with asked.tasks.open("rb") as file:
-        for line in write_lines(list(read_bounded_lines(file)), str(asked.tasks), asked.most):
+    try:
+        with asked.tasks.open("rb") as file:
+            lines = [line for line in read_bounded_lines(file) if line.strip()]
+        for line in write_lines(lines, str(asked.tasks), asked.most):
             print(line)
+    except (OSError, SealError) as error:
+        sys.exit(f"cloze: {error}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Questions by rule: what they ask is in the passage, an answer is a part of it, and the lines are trained as pairs."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,7 @@ from stages.records.jsonl import encode_line
 from stages.records.parser import read_records
 from stages.records.record import Record
 from stages.records.task import QaTask, make_task
+from tests.conftest import ROOT
 from tests.invented import an_edit
 
 LIGHTHOUSE = (
@@ -78,3 +82,18 @@ def test_a_task_line_becomes_an_edit_line() -> None:
     assert told.edit and told.edit.completion == write_edit(passage(LIGHTHOUSE), 3)
     assert (told.edit.model, told.edit.template, told.edit.prompt) == ("none", "custom", "")  # nothing for `seal sft`
     assert empty.edit and json.loads(made[1])["edit"]["completion"] == ""
+
+
+def test_a_bad_file_is_told_in_a_sentence_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    def ask(content: bytes | None) -> subprocess.CompletedProcess[str]:
+        if content is not None:
+            (tmp_path / "tasks.jsonl").write_bytes(content)
+        command = [sys.executable, "-m", "examples.gemma.cloze", str(tmp_path / "tasks.jsonl")]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    missing, bad = ask(None), ask(b"nope\n")
+    assert (missing.returncode, bad.returncode) == (1, 1)
+    assert missing.stderr.startswith("cloze: ") and "No such file" in missing.stderr
+    assert bad.stderr.startswith("cloze: ") and "tasks.jsonl:1: not JSON" in bad.stderr
+    good = encode_line(Record(task=passage(LIGHTHOUSE)))
+    assert len(ask(good + b"\n" + good.replace(b"1871", b"1872")).stdout.splitlines()) == 2
