@@ -12,13 +12,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.domains.qa import QUESTION_PROMPT, fill, require_passage
 from stages.errors import SealError
-from stages.records.jsonl import read_bounded_lines
+from stages.records.jsonl import encode_line, read_bounded_lines
 from stages.records.parser import read_records
+from stages.records.record import Record
 from stages.records.task import QaTask
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(0-9])")
@@ -51,12 +52,13 @@ def list_pairs(task: QaTask, most: int) -> list[tuple[str, str]]:
 
 def write_edit(task: QaTask, most: int) -> str:
     """Return the completion: each pair as `seal eval` asks and the model should answer, three dashes between them."""
+    task = task.model_copy(update={"title": task.title.replace("---", "–")})  # at three dashes training splits
     return "\n---\n".join(fill(QUESTION_PROMPT, task, asked) + answer for asked, answer in list_pairs(task, most))
 
 
 def _split_sentences(text: str) -> list[str]:
     found = list[str]()
-    for piece in filter(None, map(str.strip, _SENTENCE_END.split(text.replace("---", "–")))):
+    for piece in _SENTENCE_END.split(" ".join(text.replace("---", "–").split())):
         if found and len(found[-1]) < _SHORTEST:
             found[-1] += f" {piece}"
         else:
@@ -78,8 +80,8 @@ def _list_parts(sentence: str, task: QaTask) -> Iterator[str]:
             seen.add(part)
             yield part
     words = sentence.rstrip(".!?").split()
-    tail = " ".join(words[-_TAIL:])
-    if len(words) > 2 * _TAIL and tail not in seen:
+    tail = " ".join(words[-_TAIL:]).rstrip(",;: ")
+    if len(words) > 2 * _TAIL and tail and tail not in seen and _alone(tail).search(sentence):
         yield tail
 
 
@@ -104,11 +106,16 @@ def _choose_question_word(part: str) -> str:
     return "what" if part[0].islower() else "who or what"
 
 
-def write_lines(lines: Sequence[bytes], source: str, most: int) -> Iterator[str]:
-    """Yield an edit line for each task line, of which none is blank. Raise BadInput for one that is no passage."""
-    for line, record in zip(lines, read_records(lines, source), strict=True):
-        edit = {"model": "none", "template": "custom", "completion": write_edit(require_passage(record.task), most)}
-        yield json.dumps(json.loads(line) | {"edit": edit}, ensure_ascii=False)
+def write_lines(lines: Iterable[bytes], source: str, most: int) -> Iterator[bytes]:
+    """Yield an edit line for each task, whatever else its lines have. Raise BadInput for one that is no passage."""
+    seen = set[str]()
+    for record in read_records(lines, source):
+        if record.task.id not in seen:
+            seen.add(record.task.id)
+            edit = {"model": "none", "template": "custom", "completion": write_edit(require_passage(record.task), most)}
+            yield json.dumps(
+                {"v": 1, "task": json.loads(encode_line(Record(task=record.task)))["task"], "edit": edit}
+            ).encode()
 
 
 def main() -> None:
@@ -116,11 +123,12 @@ def main() -> None:
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--most", type=int, default=24, help="pairs of a passage (default: 24)")
     asked = parser.parse_args()
+    if asked.most < 1:
+        parser.error("--most: at least 1")
     try:
         with asked.tasks.open("rb") as file:
-            lines = [line for line in read_bounded_lines(file) if line.strip()]
-        for line in write_lines(lines, str(asked.tasks), asked.most):
-            print(line)
+            made = list(write_lines(read_bounded_lines(file), str(asked.tasks), asked.most))
+        sys.stdout.buffer.writelines(line + b"\n" for line in made)  # all or none
     except (OSError, SealError) as error:
         sys.exit(f"cloze: {error}")
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from stages.errors import BadInput
 from stages.records.record import Record
 from stages.records.score import Answer
-from stages.scoring.candidates import Candidate, collect_candidates
+from stages.scoring.candidates import Candidate, CandidateCheck, collect_candidates
 
 _Name = tuple[str, str | None, str | None]
 _Pair = tuple[Candidate, Candidate]  # one self-edit by either judge
@@ -108,7 +108,7 @@ def _pair_candidates(before: Mapping[_Name, Record], after: Mapping[_Name, Recor
 
     def collect(lines: Iterable[Record]) -> dict[tuple[str, str], Candidate]:
         """Nothing is learned from them here, so a self-edit without a prompt, or of several calls, is one, too."""
-        found = collect_candidates((line for line in lines if line.edit), check=lambda line: None)
+        found = collect_candidates((line for line in lines if line.edit), check=CandidateCheck(learns_prompts=False))
         return {(each.task_id, each.edit_id): each for each in found}
 
     old, new = collect(before.values()), collect(after[name] for name in before)

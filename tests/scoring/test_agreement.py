@@ -138,3 +138,10 @@ def test_self_edits_from_which_no_prompt_can_be_learned_are_judged_and_compared(
         line.grow(edit=line.edit.model_copy(update=edit)) for line in context("Ada", [[True], [False]]) if line.edit
     ]
     assert compare_judges(lines, lines).contexts == 1
+
+
+def test_two_self_edits_with_one_id_are_not_taken_for_seeds_of_one() -> None:
+    lines = context("Ada", [[True], [False]])
+    twins = [line.grow(edit=line.edit.model_copy(update={"id": "one"})) for line in lines if line.edit]
+    with pytest.raises(BadInput, match="two different self-edits"):
+        compare_judges(twins, twins)
