@@ -17,8 +17,8 @@ foresee() { # FILE STAGE FLAGS…: the forecast of a stage; one that runs no mod
   echo "$told" >> "$run/plan.jsonl"
 }
 
-put() { # FILE: what comes on stdin, whole or not at all; a file that has it already stays as it is
-  cat > "$1.new"
+put() { # FILE COMMAND…: what the command prints, whole or not at all; a file that has it already stays as it is
+  "${@:2}" > "$1.new" || return
   if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
 }
 

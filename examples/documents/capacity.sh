@@ -11,7 +11,7 @@ for part in tasks quiz edits kept; do "$part"; done
 has_exam
 row none
 in=$run/capacity; mkdir -p "$in"
-${PYTHON:-.venv/bin/python} -m examples.documents.unknown "$run/rows/none.jsonl" | put "$in/facts.jsonl"
+put "$in/facts.jsonl" "${PYTHON:-.venv/bin/python}" -m examples.documents.unknown "$run/rows/none.jsonl"
 if [ ! -s "$in/facts.jsonl" ]; then echo "capacity.sh: the model knows all answers without an adapter" >&2; exit 3; fi
 named=()
 for rank in ${RANKS:-1 2 4 8 16 32 64}; do

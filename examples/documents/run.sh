@@ -46,11 +46,13 @@ edits() {
     --budget-tokens "${BUDGET:-4000}" ${K:+-k $K} $workers ${GENERATE:-}
 }
 
+find_lines() { grep "$@" || [ $? = 1 ]; } # FLAGS OF grep: none is no failure
+
 kept() { # the self-edits that teach most, each by itself; of a chunk without questions that reward, all
   local in=$run/trials; mkdir -p "$in"
   if [ "$keep" = all ]; then ensure "$run/kept.jsonl" tasks "$run/edits.jsonl"; return; fi
-  { grep -vF '"questions": []' "$run/edits.jsonl" || true; } | put "$in/edits.jsonl"
-  { grep -F '"questions": []' "$run/edits.jsonl" || true; } | put "$in/untried.jsonl"
+  put "$in/edits.jsonl" find_lines -vF '"questions": []' "$run/edits.jsonl"
+  put "$in/untried.jsonl" find_lines -F '"questions": []' "$run/edits.jsonl"
   ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$model" --out "$in/adapters" --seed "$seed" --allow-empty \
     $workers ${TRIAL:-}
   ensure "$in/scores.jsonl" eval "$in/adapters.jsonl" --model "$model" --allow-empty $workers ${EVAL:-}

@@ -9,7 +9,6 @@ question word in its place, in the prompt of `seal eval` (SEAL App. B). The rule
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,9 +16,10 @@ from pathlib import Path
 
 from stages.domains.qa import QUESTION_PROMPT, fill, require_passage
 from stages.errors import SealError
+from stages.records.frozen import content_id
 from stages.records.jsonl import encode_line, read_bounded_lines
 from stages.records.parser import read_records
-from stages.records.record import Record
+from stages.records.record import Record, SelfEdit
 from stages.records.task import QaTask
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(0-9])")
@@ -40,11 +40,9 @@ _CLAUSE = 6  # words that a clause has at least, to be asked by itself
 
 def list_pairs(task: QaTask, most: int) -> list[tuple[str, str]]:
     """Return (question, answer) pairs of a passage in its order, at most so many, spread over it."""
-    pairs = [
-        (_ask(sentence, part), part)
-        for sentence in _split_sentences(task.context)
-        for part in _list_parts(sentence, task)
-    ]
+    parts = ((sentence, part) for sentence in _split_sentences(task.context) for part in _list_parts(sentence, task))
+    asked = ((_ask(sentence, part), part) for sentence, part in parts)
+    pairs = [(question, part) for question, part in asked if not _alone(part).search(question)]  # else it says it
     if len(pairs) > most:
         pairs = [pairs[place * len(pairs) // most] for place in range(most)]
     return pairs
@@ -74,11 +72,12 @@ def _list_parts(sentence: str, task: QaTask) -> Iterator[str]:
         while words and _OPENERS.fullmatch(words[0]):
             del words[0]
         part = " ".join(words)
-        named = " " in part or re.search(rf"\w,? {re.escape(part)}\b", task.context)  # not just a sentence's first word
-        opens = sentence.startswith(part) and not named
-        if len(part) > 1 and part not in seen and _alone(part).search(sentence) and not opens:
-            seen.add(part)
-            yield part
+        if len(part) < 2 or part in seen or not _alone(part).search(sentence):
+            continue
+        if " " not in part and sentence.startswith(part) and not re.search(rf"\w,? {re.escape(part)}\b", task.context):
+            continue  # a sentence's first word, and no name
+        seen.add(part)
+        yield part
     words = sentence.rstrip(".!?").split()
     tail = " ".join(words[-_TAIL:]).rstrip(",;: ")
     if len(words) > 2 * _TAIL and tail and tail not in seen and _alone(tail).search(sentence):
@@ -106,16 +105,26 @@ def _choose_question_word(part: str) -> str:
     return "what" if part[0].islower() else "who or what"
 
 
-def write_lines(lines: Iterable[bytes], source: str, most: int) -> Iterator[bytes]:
-    """Yield an edit line for each task, whatever else its lines have. Raise BadInput for one that is no passage."""
-    seen = set[str]()
-    for record in read_records(lines, source):
-        if record.task.id not in seen:
-            seen.add(record.task.id)
-            edit = {"model": "none", "template": "custom", "completion": write_edit(require_passage(record.task), most)}
-            yield json.dumps(
-                {"v": 1, "task": json.loads(encode_line(Record(task=record.task)))["task"], "edit": edit}
-            ).encode()
+def make_lines(lines: Iterable[bytes], source: str, most: int) -> list[Record]:
+    """Make an edit line for each task, whatever else its lines have. Raise BadInput for one that is no passage."""
+    tasks = {record.task.id: require_passage(record.task) for record in read_records(lines, source)}
+    return [Record(task=task, edit=make_edit(task, write_edit(task, most))) for task in tasks.values()]
+
+
+def make_edit(task: QaTask, text: str) -> SelfEdit:
+    """Make a self-edit that no model has written, and from which `seal sft` cannot learn to write."""
+    return SelfEdit(
+        id=content_id(task.id, text),
+        sample=0,
+        model="none",
+        template="custom",
+        prompt="",
+        completion=text,
+        finish="unknown",
+        tokens=None,
+        sampling={},
+        error=None,
+    )
 
 
 def main() -> None:
@@ -127,10 +136,14 @@ def main() -> None:
         parser.error("--most: at least 1")
     try:
         with asked.tasks.open("rb") as file:
-            made = list(write_lines(read_bounded_lines(file), str(asked.tasks), asked.most))
-        sys.stdout.buffer.writelines(line + b"\n" for line in made)  # all or none
+            made = make_lines(read_bounded_lines(file), str(asked.tasks), asked.most)
+        sys.stdout.buffer.writelines(map(encode_line, made))
     except (OSError, SealError) as error:
         sys.exit(f"cloze: {error}")
+    if bare := sum(not (line.edit and line.edit.completion) for line in made):
+        print(
+            f"cloze: {bare} of {len(made)} passages have no part to ask for: they are trained on alone", file=sys.stderr
+        )
 
 
 if __name__ == "__main__":

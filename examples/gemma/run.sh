@@ -11,7 +11,7 @@
 #   HELD= TRAIN= K= HELD_K= SEEDS= SEED=     held-out passages; those of the round, and self-edits of each; self-edits of a
 #                held-out passage, adapters of a self-edit; the seed. FULL=1: 48 passages, a round of 24 × 4, two seeds
 #   ROWS= BEST= CLOZE=     which rows; the template of the row self-best (seal generate --template); questions that the
-#                row cloze makes of a passage, at most
+#                row cloze makes of a passage, at most (for five epochs, whatever ADAPT says)
 #   GENERATE ADAPT EVAL RAG FILTER SFT      flags of these stages
 #   PLAN=1 …     nothing is made: what it would cost, in a table (docs/planning.md)
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
@@ -50,8 +50,8 @@ drop_edits() { sed -E 's/, "edit": \{.*/}/' "$1" | uniq; } # FILE: its tasks, ea
 passages() { # to measure on, to search in (rag), to learn writing from, to tune with: no passage is in two of the first
   ensure "$run/validation.jsonl" tasks "$heldout" "${hub_heldout[@]}" --seed "$seed"
   ensure "$run/training.jsonl" tasks "$tasks" "${hub_tasks[@]}" --seed "$seed"
-  drop_edits "$run/validation.jsonl" | put "$run/passages.jsonl"
-  drop_edits "$run/training.jsonl" | put "$run/others.jsonl"
+  put "$run/passages.jsonl" drop_edits "$run/validation.jsonl"
+  put "$run/others.jsonl" drop_edits "$run/training.jsonl"
   ensure "$run/held.jsonl" tasks "$run/passages.jsonl" --sample "${HELD:-4}" --seed "$seed"
   ensure "$run/train.jsonl" tasks "$run/others.jsonl" --sample "${TRAIN:-2}" --skip "$tune" --seed "$seed"
 }
@@ -59,8 +59,10 @@ passages() { # to measure on, to search in (rag), to learn writing from, to tune
 texts() { # FILE OF…: the first self-edits that somebody else has written of the tasks of a file
   mkdir -p "${1%/*}"
   sed -E 's/^\{"v": 1, "task": \{"id": "([^"]+)".*/\1/' "$2" > "$1.ids"
-  "$seal" tasks "${@:3}" --ids "$1.ids" --quiet | grep -E "\"sample\": ($(seq -s'|' 0 $((held_k - 1))))," | put "$1"
+  put "$1" list_first "${@:3}" --ids "$1.ids"
 }
+
+list_first() { "$seal" tasks "$@" --quiet | grep -E "\"sample\": ($(seq -s'|' 0 $((held_k - 1)))),"; } # FLAGS OF seal tasks
 
 tokens() { # FILE: tokens of a task's self-edits, of an adapter's epoch, of all its epochs, on average
   "$python" -m examples.gemma.tokens "$1"
@@ -99,7 +101,7 @@ row() { # NAME: how well the questions of the held-out passages are answered
       flags=(--pool-by task.id --pool-passages once) ;;
     cloze) # by rule, and written by no model; many questions in few epochs learn more than few in many
       mkdir -p "$in"
-      "$python" -m examples.gemma.cloze "$run/held.jsonl" --most "${CLOZE:-24}" | put "$in/edits.jsonl"
+      put "$in/edits.jsonl" "$python" -m examples.gemma.cloze "$run/held.jsonl" --most "${CLOZE:-24}"
       flags=(--no-split-newlines --epochs 5) ;;
     qwen)
       if ! grep -qF '"edit": {' "$run/validation.jsonl"; then

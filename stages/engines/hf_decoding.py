@@ -198,7 +198,7 @@ class SeededSampling:
             self.broken = dict.fromkeys((~finite).nonzero().flatten().tolist(), step) | self.broken
         if not self.seeds:
             return scores
-        noisy = self.noisy = torch.empty(scores.shape, device=scores.device) if self.noisy is None else self.noisy
+        noisy = self.noisy = torch.empty_like(scores, dtype=torch.float32) if self.noisy is None else self.noisy
         if self.greedy:
             noisy[self.greedy] = scores[self.greedy].float()
         keys = torch.tensor([derive_key(seed, step) for seed in self.seeds], dtype=torch.int32, device=self.device)
@@ -246,8 +246,9 @@ def _draw_among_many(logits: Tensor, total: Tensor, best: Tensor, top_p: Tensor,
     if logits.device.type == "cpu":
         words = (logits >= best - _MOST_NOISE).any(0).nonzero()[:, 0]
         own = logits[:, words]
-    noisy, chances = add_noise(own, words, keys), (own - total).exp_()
+    noisy = add_noise(own, words, keys)
     rows = (top_p < 1).nonzero()[:, 0]  # those that may still have drawn a word that is cut
+    chances = (own - total).exp_() if len(rows) else own
     for _ in range(MAX_REJECTIONS):
         if not len(rows):
             break
@@ -259,7 +260,7 @@ def _draw_among_many(logits: Tensor, total: Tensor, best: Tensor, top_p: Tensor,
     if len(rows):
         least = _find_least_kept(own[rows].sort(-1, descending=True)[0], total[rows], top_p[rows])
         noisy[rows] = noisy[rows].masked_fill(own[rows] < least, _NEVER)
-    return torch.full_like(logits, _NEVER).index_copy_(1, words, noisy)
+    return noisy if own is logits else torch.full_like(logits, _NEVER).index_copy_(1, words, noisy)
 
 
 def _find_least_kept(likeliest: Tensor, total: Tensor, top_p: Tensor) -> Tensor:

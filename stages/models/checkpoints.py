@@ -96,8 +96,8 @@ def is_as_written(folder: Path, key: str | None = None) -> bool:
     """Return True for a directory with a seal.json, with this `key` in it, that lists whatever else is there."""
     made = folder / CHECKPOINT_FILE
     try:
-        told = read_object(made) if made.is_file() else {}
-    except BadInput:
+        told = read_object(made)
+    except (BadInput, MissingInput):
         return False
     files = told.get("files")
     listed = {CHECKPOINT_FILE, *files} if isinstance(files, dict) else set()

@@ -1,6 +1,6 @@
 """Questions by rule: what they ask is in the passage, an answer is a part of it, and the lines are trained as pairs."""
 
-import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.gemma.cloze import list_pairs, write_edit, write_lines
+from examples.gemma.cloze import list_pairs, make_lines, write_edit
 from stages.domains.qa import QA, require_passage
 from stages.records.jsonl import encode_line
 from stages.records.parser import read_records
@@ -61,6 +61,7 @@ def test_every_answer_is_copied_from_the_passage(context: str, most: int) -> Non
     pairs = list_pairs(passage(context), most)
     assert len(pairs) <= most
     assert all(answer and answer in " ".join(context.replace("---", "–").split()) for _, answer in pairs)
+    assert not any(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", asked[1:]) for asked, answer in pairs)
     assert all("what" in asked.lower() or "how many" in asked.lower() for asked, _ in pairs)
 
 
@@ -76,12 +77,11 @@ def test_each_pair_is_a_training_sequence_in_the_prompt_of_the_exam() -> None:
 
 def test_a_task_line_becomes_an_edit_line() -> None:
     given_lines = [encode_line(Record(task=passage(LIGHTHOUSE))), encode_line(Record(task=passage("Nothing.")))]
-    made = list(write_lines(given_lines, "tasks.jsonl", 3))
-    told, empty = read_records(made, "edits.jsonl")
+    told, empty = read_records(map(encode_line, make_lines(given_lines, "tasks.jsonl", 3)), "edits.jsonl")
     assert told.task == passage(LIGHTHOUSE)
     assert told.edit and told.edit.completion == write_edit(passage(LIGHTHOUSE), 3)
     assert (told.edit.model, told.edit.template, told.edit.prompt) == ("none", "custom", "")  # nothing for `seal sft`
-    assert empty.edit and json.loads(made[1])["edit"]["completion"] == ""
+    assert empty.edit and empty.edit.completion == ""
 
 
 def test_a_bad_file_is_told_in_a_sentence_and_blank_lines_are_passed_over(tmp_path: Path) -> None:

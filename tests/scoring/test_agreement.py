@@ -1,6 +1,7 @@
 """Two judges on the same answers: counts, κ, and whose choice of self-edit changes."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,12 +10,13 @@ from hypothesis import strategies as st
 from stages import judge, tasks
 from stages.errors import BadInput
 from stages.judges.exact import ExactJudge
-from stages.records.record import Record
+from stages.records.record import EditCall, Record
 from stages.scoring.agreement import Agreement, compare_judges
 from tests.conftest import paper_file
 from tests.invented import a_line, numbered
 
 Rights = list[bool | None]
+A_CALL = EditCall(about=(), prompt="What?", completion="x", finish="stop", tokens=1, seed=0, error=None)
 
 
 def context(title: str, rights: list[Rights], before: Rights | None = None) -> list[Record]:
@@ -131,9 +133,9 @@ def test_self_edits_by_hand_without_adapters_are_compared_each() -> None:
 
 
 @pytest.mark.parametrize(
-    "edit", [{"prompt": "", "template": "none"}, {"prompt": ""}], ids=["the passage alone", "by hand"]
+    "edit", [{"prompt": ""}, {"prompt": "", "calls": (A_CALL,)}], ids=["the passage alone", "of several calls"]
 )
-def test_self_edits_from_which_no_prompt_can_be_learned_are_judged_and_compared(edit: dict[str, str]) -> None:
+def test_self_edits_from_which_no_prompt_can_be_learned_are_judged_and_compared(edit: dict[str, Any]) -> None:
     lines = [
         line.grow(edit=line.edit.model_copy(update=edit)) for line in context("Ada", [[True], [False]]) if line.edit
     ]
