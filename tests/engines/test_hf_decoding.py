@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from stages.engines.hf_decoding import (
 )
 from stages.engines.hf_likelihood import MeasuredRow, measure_rows
 from stages.settings import Sampling
+from tests.models.architectures import make_architecture
 
 USUAL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 0}
 WIDE = {**USUAL, "intermediate_size": 48, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": None}
@@ -112,6 +114,34 @@ def test_transformers_has_nothing_to_say_of_how_it_is_called(monkeypatch: pytest
     network = make("rotary")
     assert find_batching(network, {0}, 0) == "any"
     complete(network, [PromptRow(ids, LIMIT, GREEDY) for ids in PROMPTS], ends={0}, pad=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "moved", "found"),
+    [(torch.float32, [1], "none"), (torch.bfloat16, [1, 4], "any"), (torch.bfloat16, [0, 1, 3], "none")],
+)
+def test_in_16_bits_a_few_rows_that_rounding_moves_do_not_forbid_batches(
+    dtype: torch.dtype, moved: list[int], found: str
+) -> None:
+    network = make("rotary").to(dtype)
+
+    def move(layer: Any, given: Any, logits: torch.Tensor) -> torch.Tensor:
+        if len(logits) > 1:
+            logits[moved] = logits[moved].flip(-1)
+        return logits
+
+    network.lm_head.register_forward_hook(move)
+    assert find_batching(network, {0}, 0) == found
+
+
+@pytest.mark.parametrize(("kind", "found"), [("rwkv", "none"), ("recurrent_gemma", "equal"), ("mamba", "any")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_batches_are_found_to_mix_rows_or_pads_in_any_precision(
+    kind: str, found: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    make_architecture(kind, tmp_path / "model")
+    network = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=dtype)
+    assert find_batching(network, {0}, 0) == found
 
 
 @pytest.mark.parametrize("count", [1, 4])
