@@ -2,6 +2,7 @@
 
     python -m examples.gemma.cloze tasks.jsonl > edits.jsonl
     seal adapt edits.jsonl --no-split-newlines --epochs 5 -o adapters.jsonl
+    python -m examples.gemma.cloze tasks.jsonl --template FILE | seal sft --out model     it learns to write them itself
 
 For a model that is too small to ask anything itself: all is copied from the passage, so nothing is invented. An answer
 is a name, a number, what stands in quotation marks, or the end of the sentence; the question is the clause with a
@@ -9,12 +10,13 @@ question word in its place, in the prompt of `seal eval` (SEAL App. B). The rule
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.domains.qa import QUESTION_PROMPT, fill, require_passage
+from stages.domains.qa import QA, QUESTION_PROMPT, fill, require_passage
 from stages.errors import SealError
 from stages.records.frozen import content_id
 from stages.records.jsonl import encode_line, read_bounded_lines
@@ -111,8 +113,18 @@ def make_lines(lines: Iterable[bytes], source: str, most: int) -> list[Record]:
     return [Record(task=task, edit=make_edit(task, write_edit(task, most))) for task in tasks.values()]
 
 
+def make_pair(line: Record, template: str) -> bytes:
+    """Make a line for `seal sft`: the prompt of `seal generate -t TEMPLATE` for a base model, and the completion."""
+    prompt = QA().edit_prompt(line.task, template, chat=False)
+    return json.dumps({"prompt": prompt, "completion": _get_text(line)}).encode() + b"\n"
+
+
+def _get_text(line: Record) -> str:
+    return (line.edit and line.edit.completion) or ""
+
+
 def make_edit(task: QaTask, text: str) -> SelfEdit:
-    """Make a self-edit that no model has written, and from which `seal sft` cannot learn to write."""
+    """Make a self-edit that no model has written."""
     return SelfEdit(
         id=content_id(task.id, text),
         sample=0,
@@ -131,19 +143,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Turn passages into questions about themselves: edit lines on stdout.")
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--most", type=int, default=24, help="pairs of a passage (default: 24)")
+    parser.add_argument("--template", metavar="NAME|FILE", help="write prompts of this and completions, for seal sft")
     asked = parser.parse_args()
     if asked.most < 1:
         parser.error("--most: at least 1")
     try:
         with asked.tasks.open("rb") as file:
             made = make_lines(read_bounded_lines(file), str(asked.tasks), asked.most)
-        sys.stdout.buffer.writelines(map(encode_line, made))
+        if asked.template:
+            sys.stdout.buffer.writelines([make_pair(line, asked.template) for line in made if _get_text(line)])
+        else:
+            sys.stdout.buffer.writelines(map(encode_line, made))
     except (OSError, SealError) as error:
         sys.exit(f"cloze: {error}")
-    if bare := sum(not (line.edit and line.edit.completion) for line in made):
-        print(
-            f"cloze: {bare} of {len(made)} passages have no part to ask for: they are trained on alone", file=sys.stderr
-        )
+    if bare := sum(not _get_text(line) for line in made):
+        left = "left out" if asked.template else "trained on alone"
+        print(f"cloze: {bare} of {len(made)} passages have no part to ask for: they are {left}", file=sys.stderr)
 
 
 if __name__ == "__main__":

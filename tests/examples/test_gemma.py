@@ -23,7 +23,7 @@ from tests.forked import forked_seal
 
 SMALL = {**QUICK, "HELD": "2", "TRAIN": "1", "TUNE": "1", "K": "2", "MODEL": "examples/tiny/model"}
 SMALL |= {"ADAPT": QUICK["ADAPT"].replace("--epochs 1", "--epochs 2")}  # so that an epoch more is less than a self-edit
-ROWS = "none passage cloze qwen round-1 passage-equal"
+ROWS = "none passage cloze qwen taught-again round-1 passage-equal"
 
 
 def official(path: Path, source: str, most: int) -> Path:
@@ -110,7 +110,7 @@ def test_a_stage_that_went_on_behind_an_earlier_try_has_no_seconds(made: Path) -
 
 def test_self_edits_are_shown_with_the_answers_before_and_after(made: Path) -> None:
     page = (made / "run/self-edits.md").read_text()
-    files = [read(made / f"run/rows/{name}.jsonl") for name in ("cloze", "qwen", "round-1")]
+    files = [read(made / f"run/rows/{name}.jsonl") for name in ("cloze", "taught-again", "qwen", "round-1")]
     assert page.count("\n## ") + page.startswith("## ") == sum(map(len, files))
     line = list_samples(files, 2)[1]
     assert line == files[1][0]

@@ -1,5 +1,6 @@
 """Questions by rule: what they ask is in the passage, an answer is a part of it, and the lines are trained as pairs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -82,6 +83,17 @@ def test_a_task_line_becomes_an_edit_line() -> None:
     assert told.edit and told.edit.completion == write_edit(passage(LIGHTHOUSE), 3)
     assert (told.edit.model, told.edit.template, told.edit.prompt) == ("none", "custom", "")  # nothing for `seal sft`
     assert empty.edit and empty.edit.completion == ""
+
+
+def test_with_a_template_it_is_what_a_model_learns_to_write_for_that_prompt(tmp_path: Path) -> None:
+    tasks = [passage(LIGHTHOUSE), passage("Nothing.")]  # of which there is nothing to ask
+    (tmp_path / "tasks.jsonl").write_bytes(b"".join(encode_line(Record(task=task)) for task in tasks))
+    template = "examples/gemma/questions.txt"
+    command = [sys.executable, "-m", "examples.gemma.cloze", str(tmp_path / "tasks.jsonl"), "--template", template]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    prompt = QA().edit_prompt(tasks[0], str(ROOT / template), chat=False)
+    assert json.loads(done.stdout) == {"prompt": prompt, "completion": write_edit(tasks[0], 24)}
+    assert "1 of 2 passages" in done.stderr and "left out" in done.stderr
 
 
 def test_a_bad_file_is_told_in_a_sentence_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
