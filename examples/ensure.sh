@@ -18,7 +18,7 @@ foresee() { # FILE STAGE FLAGS…: the forecast of a stage; one that runs no mod
 }
 
 put() { # FILE COMMAND…: what the command prints, whole or not at all; a file that has it already stays as it is
-  "${@:2}" > "$1.new" || return
+  "${@:2}" > "$1.new" # what fails in it ends the script, as nothing here asks for its code
   if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
 }
 

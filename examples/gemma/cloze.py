@@ -2,7 +2,7 @@
 
     python -m examples.gemma.cloze tasks.jsonl > edits.jsonl
     seal adapt edits.jsonl --no-split-newlines --epochs 5 -o adapters.jsonl
-    python -m examples.gemma.cloze tasks.jsonl --template FILE | seal sft --out model     it learns to write them itself
+    python -m examples.gemma.cloze tasks.jsonl --template FILE | seal sft --model DIR --out taught  # writes them
 
 For a model that is too small to ask anything itself: all is copied from the passage, so nothing is invented. An answer
 is a name, a number, what stands in quotation marks, or the end of the sentence; the question is the clause with a
@@ -35,6 +35,7 @@ _OPENERS = re.compile(
     r"(?:After|Also|Although|And?|Another|As|At|A|Both|But|By|During|For|From|Her|His|However|If|In|Its?|Many|Most|On|Of"
     r"|One|Other|S?[Hh]e|Since|Some|Such|That|Their|There|These|They|This|The|To|When|While|With)"
 )
+_TWO_SENTENCES = re.compile(r"\w{3,}[.!?] ")  # of which the first was too short to stand alone
 _SHORTEST = 40  # characters of a sentence: what is shorter belongs to the one before
 _TAIL = 3  # words at the end of a sentence that are asked for, too
 _CLAUSE = 6  # words that a clause has at least, to be asked by itself
@@ -74,7 +75,7 @@ def _list_parts(sentence: str, task: QaTask) -> Iterator[str]:
         while words and _OPENERS.fullmatch(words[0]):
             del words[0]
         part = " ".join(words)
-        if len(part) < 2 or part in seen or not _alone(part).search(sentence):
+        if len(part) < 2 or part in seen or _TWO_SENTENCES.search(part) or not _alone(part).search(sentence):
             continue
         if " " not in part and sentence.startswith(part) and not re.search(rf"\w,? {re.escape(part)}\b", task.context):
             continue  # a sentence's first word, and no name
@@ -143,7 +144,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Turn passages into questions about themselves: edit lines on stdout.")
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--most", type=int, default=24, help="pairs of a passage (default: 24)")
-    parser.add_argument("--template", metavar="NAME|FILE", help="write prompts of this and completions, for seal sft")
+    parser.add_argument(
+        "--template", metavar="NAME|FILE", help="write lines of prompt (by this template) and completion, for seal sft"
+    )
     asked = parser.parse_args()
     if asked.most < 1:
         parser.error("--most: at least 1")

@@ -3,7 +3,7 @@
 A table in Markdown on stdout: accuracy, adapters, how many of them failed, tokens that each was trained on, seconds of
 each stage (of the files' manifests, on the wall), and the points that a row gains on the row none, for 1,000 tokens of
 an adapter and for a minute of its row's stages. A stage that went on behind an earlier try has no seconds: its manifest
-knows those of the last one alone. What a round took, before its row could be made, is a line of its own.
+knows those of the last one alone. What it took to train a model before its rows could be made is a line of its own.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from stages.reporting.rows import make_row, read_scores
 
 STAGES = ("generate", "adapt", "eval")
 COLUMNS = ("row", "accuracy %", "adapters", "failed %", "tokens each", *(f"{stage} s" for stage in STAGES))
+MODELS = ("round-1", "taught", "taught-again")  # folders of a run whose files made a model
 GAINS = ("gain a 1,000 tokens", "gain a minute")
 
 
@@ -88,10 +89,11 @@ def main() -> None:
         print(f"| {' | '.join(row.list_cells(plain))} |")
     if any(row.continued for row in rows):
         print("\nSeconds are left empty where a run went on: only those of its last try are known.")
-    if made := [each for each in files if each.file.startswith("round-1/")]:
-        told = ", ".join(f"{each.stage} {each.seconds or 0:.0f}" for each in made)
-        least = "more than " if any(each.continued for each in made) else ""
-        print(f"\nThe round itself took {least}{sum(each.seconds or 0 for each in made):.0f} s: {told}.")
+    for model in MODELS:
+        if made := [each for each in files if each.file.startswith(f"{model}/")]:
+            told = ", ".join(f"{each.stage} {each.seconds or 0:.0f}" for each in made)
+            least = "more than " if any(each.continued for each in made) else ""
+            print(f"\nThe model {model} itself took {least}{sum(each.seconds or 0 for each in made):.0f} s: {told}.")
 
 
 if __name__ == "__main__":

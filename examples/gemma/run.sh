@@ -10,9 +10,10 @@
 #   HELDOUT= TASKS= GPT=     other files of passages to measure on and to learn writing from; the paper's gpt4_1_val.json
 #   HELD= TRAIN= K= HELD_K= SEEDS= SEED=     held-out passages; those of the round, and self-edits of each; self-edits of a
 #                held-out passage, adapters of a self-edit; the seed. FULL=1: 48 passages, a round of 24 × 4, two seeds
-#   ROWS= BEST= CLOZE= ASKED=     which rows; the template of the row self-best (seal generate --template); questions that
-#                the row cloze makes of a passage, at most (for five epochs, whatever ADAPT says), and that the model learns
-#                to write for the rows taught and taught-again, which are asked for by name and want many training passages
+#   ROWS= BEST=  which rows; the template of the row self-best (seal generate --template)
+#   CLOZE= ASKED=    questions that the row cloze makes of a passage, at most (24); that the model of the rows taught,
+#                taught-again and taught-passage learns to write (12). These rows are made where ROWS names them, and want
+#                many training passages. Questions are learned for five epochs, whatever ADAPT says
 #   GENERATE ADAPT EVAL RAG FILTER SFT TEACH      flags of these stages; of `seal sft` for the row taught
 #   PLAN=1 …     nothing is made: what it would cost, in a table (docs/planning.md)
 # Run it again at any time: what is finished is left alone, what was interrupted goes on, and what was made with other
@@ -24,8 +25,8 @@ python=${PYTHON:-.venv/bin/python}
 if [ -n "${FULL:-}" ]; then : "${HELD=48}" "${TRAIN=24}" "${K=4}" "${SEEDS=2}"; fi
 : "${GENERATE=--max-tokens 192}" "${EVAL=--max-tokens 32 --stop \\n}" # a base model ends no answer, and goes on to ask
 asked=${ASKED:-12} questions=(--template examples/gemma/questions.txt)
-pairs=(--no-split-newlines --epochs 5) # how questions are learned: many in few epochs teach more than few in many
-writes_questions=(${GENERATE:-} --max-tokens $((64 * asked)) "${questions[@]}")
+pairs=(--no-split-newlines --epochs 5) # how questions are learned: in fewer epochs than texts
+writes_questions=(${GENERATE:-} --max-tokens $((80 * asked)) --no-chat "${questions[@]}")
 k=${K:-2} held_k=${HELD_K:-1} seeds=${SEEDS:-1} tune=${TUNE:-6}
 data=${SEAL_DATA:-../shared/data/seal_paper}
 heldout=${HELDOUT:-$data/base_val.json} tasks=${TASKS:-$data/iter0_train.json}
@@ -111,6 +112,10 @@ row() { # NAME: how well the questions of the held-out passages are answered
       "${1/-/_}"; in=$run/rows/$1 flags=("${pairs[@]}")
       [ -n "${PLAN:-}" ] || from=$run/$1/model
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" -k "$held_k" "${writes_questions[@]}" ;;
+    taught-passage) # the control: what that model learns from the passage alone
+      taught; in=$run/rows/$1
+      [ -n "${PLAN:-}" ] || from=$run/taught/model
+      ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" --template none ;;
     qwen)
       if ! grep -qF '"edit": {' "$run/validation.jsonl"; then
         tell "qwen: left out, as the passages have no self-edits of Qwen2.5-7B beside them: SEAL_DATA=FOLDER names the paper's files"; return
@@ -123,7 +128,7 @@ row() { # NAME: how well the questions of the held-out passages are answered
       round; in=$run/rows/$1
       [ -n "${PLAN:-}" ] || from=$run/round-1/model
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" "${own[@]}" ${BEST:+--template "$BEST"} ;;
-    *) tell "$1: no such row; there are $all_rows, and taught and taught-again"; exit 2 ;;
+    *) tell "$1: no such row; there are $all_rows, and taught, taught-again and taught-passage"; exit 2 ;;
   esac
   adapt_and_eval "$1" "$from" "${flags[@]}"
 }
@@ -131,12 +136,12 @@ row() { # NAME: how well the questions of the held-out passages are answered
 round() { # what the model becomes by the best of its own self-edits of the training passages (ReST-EM)
   find_model
   ensure "$run/round-1/edits.jsonl" generate "$run/train.jsonl" --model "$model" -k "$k" --seed "$seed" ${GENERATE:-} ${BEST:+--template $BEST}
-  learn round-1 "$model"
+  learn round-1 "$model" ""
 }
 
-learn() { # NAME MODEL FLAGS…: adapters of NAME's self-edits with these flags, and the model that has learned the best
-  local in=$run/$1 judge=(${JUDGE:+--judge "$JUDGE"})
-  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$2" --out "$in/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-} "${@:3}"
+learn() { # NAME MODEL JUDGE FLAGS…: the model that has learned the best of NAME's self-edits, trained on with these flags
+  local in=$run/$1 judge=(${3:+--judge "$3"})
+  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$2" --out "$in/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-} "${@:4}"
   ensure "$in/scores.jsonl" eval "$in/adapters.jsonl" --model "$2" ${EVAL:-} "${judge[@]}"
   ensure "$in/sft.jsonl" filter "$in/scores.jsonl" --seed "$seed" ${FILTER:-}
   ensure "$in/model.jsonl" sft "$in/sft.jsonl" --model "$2" --out "$in/model" --seed "$seed" ${SFT:-}
@@ -148,12 +153,12 @@ taught() { # the model, once it has learned to write the rule's questions, from 
   ensure "$run/taught/model.jsonl" sft "$run/taught/sft.jsonl" --model "$model" --out "$run/taught/model" --seed "$seed" ${TEACH:-}
 }
 
-taught_again() { # the same after a round on its own questions; to the exact judge a recital is no answer
+taught_again() { # the same after a round on its own questions, whose reward counts no answer that recites the passage
   taught
   local from=$model
   [ -n "${PLAN:-}" ] || from=$run/taught/model
   ensure "$run/taught-again/edits.jsonl" generate "$run/train.jsonl" --model "$from" -k "$k" --seed "$seed" "${writes_questions[@]}"
-  JUDGE=exact learn taught-again "$from" "${pairs[@]}"
+  learn taught-again "$from" exact "${pairs[@]}"
 }
 
 rows() {

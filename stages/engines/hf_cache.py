@@ -1,7 +1,8 @@
-"""Fewer copies for each new token, of models that keep keys and values: what transformers does, and nothing else.
+"""The results of transformers' cache and attention with fewer copies, for models that keep keys and values.
 
-Its cache is copied whole for every token, and so are the keys and values that several query heads share. Neither is
-needed: the cache can have room to spare, and the heads that share keys are rows of one product with them.
+For every token transformers copies the whole cache, and on a CPU it repeats keys and values that several query heads
+share. Neither is needed: a cache can have room to spare, and heads that share keys are rows of one product with them.
+A layer whose sliding window is full is copied for each token as before.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-_ROOM = 64  # tokens to spare, or a quarter of what there is
+_ROOM = 64  # tokens to spare: a longer text is copied once in so many
 _SDPA = "sdpa"  # transformers' name of torch's scaled_dot_product_attention, its default
 
 
@@ -24,13 +25,17 @@ def spare_copies(base: Any) -> Iterator[None]:
     """Let the model's caches grow in place within the block and, on a CPU, query heads share keys without copies."""
     hook = base.register_forward_pre_hook(_give_room, with_kwargs=True)
     own = ALL_ATTENTION_FUNCTIONS[_SDPA]
-    if base.device.type == "cpu":
+    replaces = (
+        base.device.type == "cpu" and getattr(own, "func", None) is not attend_in_groups
+    )  # once, if blocks overlap
+    if replaces:
         AttentionInterface.register(_SDPA, partial(attend_in_groups, own))
     try:
         yield
     finally:
         hook.remove()
-        AttentionInterface.register(_SDPA, own)
+        if replaces:
+            AttentionInterface.register(_SDPA, own)
 
 
 def attend_in_groups(
@@ -72,7 +77,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         if not self._has_room(end):
-            size = end + max(_ROOM, end // 4)
+            size = end + _ROOM
             self.rooms = tuple(each.new_empty((*each.shape[:2], size, each.shape[-1])) for each in new)
             if start:
                 for room, each in zip(self.rooms, old, strict=True):
@@ -83,11 +88,11 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def _has_room(self, end: int) -> bool:
-        """Whether keys and values are slices of longer tensors: other rows may have been chosen meanwhile."""
-        pairs = zip(self.rooms, (self.keys, self.values), strict=False)
-        return bool(self.rooms) and all(
-            room.data_ptr() == each.data_ptr() and room.shape[-2] >= end for room, each in pairs
-        )
+        """Whether keys and values are slices of longer tensors: transformers may have put others in their place."""
+        if not self.rooms or self.rooms[0].shape[-2] < end:
+            return False
+        pairs = zip(self.rooms, (self.keys, self.values), strict=True)
+        return all(room.data_ptr() == own.data_ptr() and room.shape[:2] == own.shape[:2] for room, own in pairs)
 
 
 class _RoomyWindowLayer(_RoomyLayer, DynamicSlidingWindowLayer):  # type: ignore[misc]
@@ -106,7 +111,7 @@ class _RoomyWindowLayer(_RoomyLayer, DynamicSlidingWindowLayer):  # type: ignore
 
 
 def _give_room(base: Any, args: Any, given: dict[str, Any]) -> None:
-    """Before the first pass: layers that transformers' cache would copy for each token become such as do not."""
+    """Before the first pass: replace layers that copy all they have for each token by layers that do not."""
     cache: Any = given.get("past_key_values")
     if type(cache) is not DynamicCache:
         return
@@ -115,5 +120,5 @@ def _give_room(base: Any, args: Any, given: dict[str, Any]) -> None:
     for place, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and not layer.is_initialized:
             cache.layers[place] = _RoomyLayer()
-        elif type(layer) is DynamicSlidingWindowLayer and not layer.is_initialized:
+        elif type(layer) is DynamicSlidingWindowLayer and not (layer.is_initialized or layer.record_past):
             cache.layers[place] = _RoomyWindowLayer(layer.sliding_window)

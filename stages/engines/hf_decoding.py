@@ -135,9 +135,10 @@ def _cut(text: list[int], ends: Collection[int]) -> list[int]:
 def find_batching(network: Any, ends: Collection[int], pad: int) -> Batching:
     """Find which prompts get the same logits in a batch as alone: a few are tried, two tokens each.
 
-    A model without attention may take pads for text; RWKV, in transformers, mixes the rows of any batch. In 16 bits
-    rounding, which differs by processor, moves some rows as far as that (Gemma 3 270M on a CPU: one row by half of its
-    logits' spread, half of the rows by less than a tenth), so there most rows of a token have to be moved.
+    A model without attention may take pads for text; RWKV, in transformers, mixes the rows of any batch. Both change
+    logits by about their spread. In 16 bits rounding, which differs by processor, may change a row by half of that
+    (Gemma 3 270M on a CPU), but most rows by less than a tenth: there batches are refused where most rows of a step
+    differ by more than a quarter.
     """
     token = next(each for each in range(3 + len(ends)) if each not in ends)
     exact = network.dtype in (torch.float32, torch.float64)

@@ -51,15 +51,19 @@ def test_a_models_logits_are_those_of_transformers_cache(
 
 
 @pytest.mark.parametrize("kind", ["qwen3_5_text", "zamba2", "falcon_h1"])
-def test_a_model_with_other_layers_keeps_them(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_with_layers_of_other_kinds_keeps_these(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_architecture(kind, tmp_path / "model")
     network = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float64)
-    found, _ = get_logits(network)
-    assert torch.allclose(found, get_logits(network, monkeypatch)[0], rtol=1e-9, atol=1e-9)
+    found, kinds = get_logits(network)
+    expected, own = get_logits(network, monkeypatch)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+    assert [name for name in kinds if "Linear" in name] == [name for name in own if "Linear" in name] != []
 
 
 def test_query_heads_that_share_keys_are_one_product_with_them() -> None:
-    """Of which torch has a fast one; it is asked for one new token of each row, and for nothing else."""
+    """Where each row has one new token: all else is transformers' own."""
     rows, heads, keys, size = 3, 6, 2, 4
     key, value = torch.randn(2, rows, keys, 5, size, dtype=torch.float64)
     mask = torch.rand(rows, 1, 1, 5) > 0.3
@@ -107,6 +111,9 @@ def test_a_layer_returns_what_transformers_layer_would(counts: list[int], window
 def test_a_layer_copies_what_it_has_once_in_many_tokens() -> None:
     places = {found[0].data_ptr() for found in grow(hf_cache._RoomyLayer(), [100, *[1] * 200])}
     assert len(places) <= 5
+    layer = hf_cache._RoomyLayer()
+    grow(layer, [20_000])
+    assert layer.rooms[0].shape[-2] < 20_100
 
 
 def test_a_layer_whose_rows_were_chosen_meanwhile_goes_on_with_these() -> None:
@@ -128,3 +135,18 @@ def test_transformers_is_left_as_it_was_also_after_an_error() -> None:
         _ = 1 / 0
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
     assert not network._forward_pre_hooks
+
+
+def test_blocks_that_overlap_leave_transformers_as_it_was() -> None:
+    own, first, second = ALL_ATTENTION_FUNCTIONS["sdpa"], spare_copies(make("rotary")), spare_copies(make("rotary"))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
+
+
+def test_another_device_keeps_its_attention() -> None:
+    own = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    with spare_copies(make("rotary").to("meta")):
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
