@@ -108,25 +108,21 @@ def _choose_question_word(part: str) -> str:
     return "what" if part[0].islower() else "who or what"
 
 
-def make_lines(lines: Iterable[bytes], source: str, most: int) -> list[Record]:
-    """Make an edit line for each task, whatever else its lines have. Raise BadInput for one that is no passage."""
+def write_edits(lines: Iterable[bytes], source: str, most: int) -> list[tuple[QaTask, str]]:
+    """Return each task once, whatever else its lines have, with its completion. Raise BadInput for no passage."""
     tasks = {record.task.id: require_passage(record.task) for record in read_records(lines, source)}
-    return [Record(task=task, edit=make_edit(task, write_edit(task, most))) for task in tasks.values()]
+    return [(task, write_edit(task, most)) for task in tasks.values()]
 
 
-def make_pair(line: Record, template: str) -> bytes:
+def make_pair(task: QaTask, text: str, template: str) -> bytes:
     """Make a line for `seal sft`: the prompt of `seal generate -t TEMPLATE` for a base model, and the completion."""
-    prompt = QA().edit_prompt(line.task, template, chat=False)
-    return json.dumps({"prompt": prompt, "completion": _get_text(line)}).encode() + b"\n"
+    prompt = QA().edit_prompt(task, template, chat=False)
+    return json.dumps({"prompt": prompt, "completion": text}).encode() + b"\n"
 
 
-def _get_text(line: Record) -> str:
-    return (line.edit and line.edit.completion) or ""
-
-
-def make_edit(task: QaTask, text: str) -> SelfEdit:
-    """Make a self-edit that no model has written."""
-    return SelfEdit(
+def make_line(task: QaTask, text: str) -> bytes:
+    """Make the edit line of a self-edit that no model has written."""
+    edit = SelfEdit(
         id=content_id(task.id, text),
         sample=0,
         model="none",
@@ -138,6 +134,7 @@ def make_edit(task: QaTask, text: str) -> SelfEdit:
         sampling={},
         error=None,
     )
+    return encode_line(Record(task=task, edit=edit))
 
 
 def main() -> None:
@@ -152,14 +149,15 @@ def main() -> None:
         parser.error("--most: at least 1")
     try:
         with asked.tasks.open("rb") as file:
-            made = make_lines(read_bounded_lines(file), str(asked.tasks), asked.most)
+            made = write_edits(read_bounded_lines(file), str(asked.tasks), asked.most)
         if asked.template:
-            sys.stdout.buffer.writelines([make_pair(line, asked.template) for line in made if _get_text(line)])
+            lines = [make_pair(task, text, asked.template) for task, text in made if text]
         else:
-            sys.stdout.buffer.writelines(map(encode_line, made))
+            lines = [make_line(task, text) for task, text in made]
+        sys.stdout.buffer.writelines(lines)
     except (OSError, SealError) as error:
         sys.exit(f"cloze: {error}")
-    if bare := sum(not _get_text(line) for line in made):
+    if bare := sum(not text for _, text in made):
         left = "left out" if asked.template else "trained on alone"
         print(f"cloze: {bare} of {len(made)} passages have no part to ask for: they are {left}", file=sys.stderr)
 

@@ -73,11 +73,12 @@ tokens() { # FILE: tokens of a task's self-edits, of an adapter's epoch, of all 
   "$python" -m examples.gemma.tokens "$1"
 }
 
-adapt_and_eval() { # NAME MODEL FLAGS…: adapters of the self-edits in rows/NAME, and their answers
-  local in=$run/rows/$1
-  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$2" --out "$run/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-} "${@:3}"
-  ensure "$in.jsonl" eval "$in/adapters.jsonl" --model "$2" ${EVAL:-}
+adapt_and_eval() { # FOLDER FILE MODEL JUDGE FLAGS…: adapters of a folder's self-edits with these flags, and their answers
+  ensure "$1/adapters.jsonl" adapt "$1/edits.jsonl" --model "$3" --out "$run/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-} "${@:5}"
+  ensure "$2" eval "$1/adapters.jsonl" --model "$3" ${EVAL:-} ${4:+--judge $4}
 }
+
+model_of() { if [ -n "${PLAN:-}" ]; then echo "$model"; else echo "$run/$1/model"; fi; } # NAME: what learn makes; in a plan nothing is
 
 finished=" "
 row() { # NAME: how well the questions of the held-out passages are answered
@@ -109,12 +110,10 @@ row() { # NAME: how well the questions of the held-out passages are answered
       put "$in/edits.jsonl" "$python" -m examples.gemma.cloze "$run/held.jsonl" --most "${CLOZE:-24}"
       flags=("${pairs[@]}") ;;
     taught|taught-again) # its own questions, once it has learned to ask: from the rule's, and again from the best of its own
-      "${1/-/_}"; in=$run/rows/$1 flags=("${pairs[@]}")
-      [ -n "${PLAN:-}" ] || from=$run/$1/model
+      "${1/-/_}"; in=$run/rows/$1 from=$(model_of "$1") flags=("${pairs[@]}")
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" -k "$held_k" "${writes_questions[@]}" ;;
     taught-passage) # the control: what that model learns from the passage alone
-      taught; in=$run/rows/$1
-      [ -n "${PLAN:-}" ] || from=$run/taught/model
+      taught; in=$run/rows/$1 from=$(model_of taught)
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" --template none ;;
     qwen)
       if ! grep -qF '"edit": {' "$run/validation.jsonl"; then
@@ -125,12 +124,11 @@ row() { # NAME: how well the questions of the held-out passages are answered
       if [ ! -e "${GPT:-}" ]; then tell "gpt-4.1: left out; GPT=FILE names the paper's gpt4_1_val.json"; return; fi
       texts "$in/edits.jsonl" "$run/held.jsonl" "$GPT" --editor gpt-4.1 ;;
     round-1)
-      round; in=$run/rows/$1
-      [ -n "${PLAN:-}" ] || from=$run/round-1/model
+      round; in=$run/rows/$1 from=$(model_of "$1")
       ensure "$in/edits.jsonl" "${writes[@]}" --model "$from" "${own[@]}" ${BEST:+--template "$BEST"} ;;
     *) tell "$1: no such row; there are $all_rows, and taught, taught-again and taught-passage"; exit 2 ;;
   esac
-  adapt_and_eval "$1" "$from" "${flags[@]}"
+  adapt_and_eval "$in" "$in.jsonl" "$from" "" "${flags[@]}"
 }
 
 round() { # what the model becomes by the best of its own self-edits of the training passages (ReST-EM)
@@ -140,9 +138,8 @@ round() { # what the model becomes by the best of its own self-edits of the trai
 }
 
 learn() { # NAME MODEL JUDGE FLAGS…: the model that has learned the best of NAME's self-edits, trained on with these flags
-  local in=$run/$1 judge=(${3:+--judge "$3"})
-  ensure "$in/adapters.jsonl" adapt "$in/edits.jsonl" --model "$2" --out "$in/adapters" --seeds "$seeds" --seed "$seed" ${ADAPT:-} "${@:4}"
-  ensure "$in/scores.jsonl" eval "$in/adapters.jsonl" --model "$2" ${EVAL:-} "${judge[@]}"
+  local in=$run/$1
+  adapt_and_eval "$in" "$in/scores.jsonl" "${@:2}"
   ensure "$in/sft.jsonl" filter "$in/scores.jsonl" --seed "$seed" ${FILTER:-}
   ensure "$in/model.jsonl" sft "$in/sft.jsonl" --model "$2" --out "$in/model" --seed "$seed" ${SFT:-}
 }
@@ -155,8 +152,7 @@ taught() { # the model, once it has learned to write the rule's questions, from 
 
 taught_again() { # the same after a round on its own questions, whose reward counts no answer that recites the passage
   taught
-  local from=$model
-  [ -n "${PLAN:-}" ] || from=$run/taught/model
+  local from; from=$(model_of taught)
   ensure "$run/taught-again/edits.jsonl" generate "$run/train.jsonl" --model "$from" -k "$k" --seed "$seed" "${writes_questions[@]}"
   learn taught-again "$from" exact "${pairs[@]}"
 }

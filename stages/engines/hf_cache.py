@@ -25,9 +25,8 @@ def spare_copies(base: Any) -> Iterator[None]:
     """Let the model's caches grow in place within the block and, on a CPU, query heads share keys without copies."""
     hook = base.register_forward_pre_hook(_give_room, with_kwargs=True)
     own = ALL_ATTENTION_FUNCTIONS[_SDPA]
-    replaces = (
-        base.device.type == "cpu" and getattr(own, "func", None) is not attend_in_groups
-    )  # once, if blocks overlap
+    is_replaced = getattr(own, "func", None) is attend_in_groups  # by a block that this one overlaps
+    replaces = base.device.type == "cpu" and not is_replaced
     if replaces:
         AttentionInterface.register(_SDPA, partial(attend_in_groups, own))
     try:

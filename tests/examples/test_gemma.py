@@ -157,6 +157,20 @@ def test_without_the_papers_files_the_passages_are_squads_and_rows_without_texts
     assert "--template rewrite" in generated
 
 
+def test_the_round_on_questions_is_rewarded_by_the_exact_judge_and_made_by_the_model_that_learned_to_ask(
+    tmp_path: Path,
+) -> None:
+    called, done = commands(tmp_path, ROWS="taught-again")
+    assert done.returncode == 0, done.stderr
+    taught, again = (str(tmp_path / f"run/{name}/model") for name in ("taught", "taught-again"))
+    scored, answered = (call for call in called if call.startswith("eval"))
+    assert ("--judge exact" in scored, "--judge" in answered) == (True, False)
+    asks = [call.split(" --model ")[1].split()[0] for call in called if call.startswith("generate")]
+    assert asks == [taught, again]
+    adapts = [call for call in called if call.startswith("adapt")]
+    assert len(adapts) == 2 and all("--no-split-newlines --epochs 5" in call for call in adapts)
+
+
 def test_each_rate_and_number_of_epochs_is_tried_on_passages_of_no_row(tmp_path: Path) -> None:
     (tmp_path / "own.gguf").touch()
     model = f"{tmp_path}/run/model-{hashlib.sha256().hexdigest()[:12]}"

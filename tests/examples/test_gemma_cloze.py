@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.gemma.cloze import list_pairs, make_lines, write_edit
+from examples.gemma.cloze import list_pairs, make_line, write_edit, write_edits
 from stages.domains.qa import QA, require_passage
 from stages.records.jsonl import encode_line
 from stages.records.parser import read_records
@@ -78,7 +78,7 @@ def test_each_pair_is_a_training_sequence_in_the_prompt_of_the_exam() -> None:
 
 def test_a_task_line_becomes_an_edit_line() -> None:
     given_lines = [encode_line(Record(task=passage(LIGHTHOUSE))), encode_line(Record(task=passage("Nothing.")))]
-    told, empty = read_records(map(encode_line, make_lines(given_lines, "tasks.jsonl", 3)), "edits.jsonl")
+    told, empty = read_records([make_line(*each) for each in write_edits(given_lines, "tasks.jsonl", 3)], "edits.jsonl")
     assert told.task == passage(LIGHTHOUSE)
     assert told.edit and told.edit.completion == write_edit(passage(LIGHTHOUSE), 3)
     assert (told.edit.model, told.edit.template, told.edit.prompt) == ("none", "custom", "")  # nothing for `seal sft`
