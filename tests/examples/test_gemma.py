@@ -215,8 +215,9 @@ def test_what_is_lacking_is_said_with_a_way_out(
 
 def test_a_command_that_fails_leaves_the_file_as_it_was_and_ends_the_script(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("whole\n")
-    script = 'set -euo pipefail; source examples/ensure.sh; put "$0" bash -c "echo half; exit $1"; echo went on'
-    for code, text, said in ((3, "whole\n", ""), (0, "half\n", "went on\n")):
+    halve = 'halve() { echo half; (exit "$1"); echo; }'  # what fails need not be the last of several commands
+    script = f'set -euo pipefail; source examples/ensure.sh; {halve}; put "$0" halve "$1"; echo went on'
+    for code, text, said in ((3, "whole\n", ""), (0, "half\n\n", "went on\n")):
         command = ["bash", "-c", script, str(tmp_path / "file"), str(code)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode, (tmp_path / "file").read_text(), done.stdout) == (code, text, said)
