@@ -7,7 +7,8 @@ dpo        -log sigmoid(beta (log p(chosen)/q(chosen) - log p(rejected)/q(reject
            (arXiv 2305.18290 eq. 7); of a LoRA q is the model without it
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,10 +84,8 @@ def make_outer_trainer(
     if team.size > 1:
         ids = rows[0].tokens.ids[:1] * 2
         rows = [*rows, EncodedRow(Tokens(ids, len(ids)), 0.0, None)]  # without loss
-    make = {"sft": _make_supervised, "weighted": _make_weighted, "dpo": _make_preferring}[config.loss]
+    make = _make_preferring if config.loss == "dpo" else _make_completing
     data = [row.preference if config.loss == "dpo" else row.labelled for row in rows]
-    if config.loss == "sft":
-        data = [{key: row[key] for key in ("input_ids", "labels")} for row in data]
     common = {"train_dataset": Dataset.from_list(data), "processing_class": tokenizer, "peft_config": lora}
     trainer = make(network, tokenizer, config, _make_settings(config, network, scratch, team), common)
     if team.size > 1:
@@ -94,33 +93,53 @@ def make_outer_trainer(
     return trainer
 
 
-def _make_supervised(
+def _make_completing(
     network: Any, tokenizer: Any, config: SftConfig, settings: dict[str, Any], common: dict[str, Any]
 ) -> Any:
-    from trl import SFTConfig, SFTTrainer
+    """SFTTrainer, whose loss is the sum of weight · cross-entropy over the step's tokens, divided by their number.
 
-    return SFTTrainer(model=network, args=SFTConfig(packing=False, **settings), **common)
-
-
-def _make_weighted(
-    network: Any, tokenizer: Any, config: SftConfig, settings: dict[str, Any], common: dict[str, Any]
-) -> Any:
-    """SFTTrainer, whose loss is the sum of weight · cross-entropy over the step's tokens, divided by their number."""
+    The targets' losses are taken a few words at a time, the prompt's not at all. trl does so on a GPU; elsewhere it has
+    logits for every token, three times. Where that cannot be, as the output layer is trained or is not the model's end,
+    the loss is trl's, or of the model's own logits where there are weights.
+    """
     import torch
+    from torch.nn.functional import cross_entropy
     from trl import SFTConfig, SFTTrainer
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    class WeightedTrainer(SFTTrainer):  # type: ignore[misc]
+    from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy
+
+    weighted, on_cpu = config.loss == "weighted", network.device.type == "cpu"
+
+    class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+        head: Any = None  # the output layer, while the model is without it
+
+        def train(self, *given: Any, **named: Any) -> Any:
+            if not (weighted or on_cpu) or not _ends_in_frozen_head(network):
+                return super().train(*given, **named)
+            with _without_head(network) as self.head:
+                return super().train(*given, **named)
+
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            inner = {key: value for key, value in inputs.items() if key not in ("labels", "weight")}
-            outputs, targets = model(**inner, use_cache=False), inputs["labels"][:, 1:]
-            logits = outputs.logits[:, :-1].transpose(1, 2)
-            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            losses = torch.nn.functional.cross_entropy(wide, targets, reduction="none")  # 0 at -100; (rows, tokens)
-            count = targets.ne(-100).sum() if num_items_in_batch is None else num_items_in_batch
-            loss = (inputs["weight"][:, None].to(losses.dtype) * losses).sum() / torch.as_tensor(count).clamp(min=1)
+            rest = {key: value for key, value in inputs.items() if key != "weight"}
+            if self.head is None and not weighted:
+                return super().compute_loss(model, rest, return_outputs, num_items_in_batch)
+            targets = rest.pop("labels")[:, 1:]
+            outputs = model(**rest, use_cache=False)
+            kept = targets.ne(-100)
+            found, weights = outputs.logits[:, :-1][kept], inputs["weight"][:, None].expand_as(targets)[kept]
+            wide = torch.promote_types(found.dtype, torch.float32)
+            if self.head is None:
+                losses = cross_entropy(found.to(wide), targets[kept], reduction="none")
+                total = (weights.to(wide) * losses).sum()
+            else:
+                total, _ = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+                    found, self.head, targets[kept], weights.to(wide)
+                )
+            count = kept.sum() if num_items_in_batch is None else num_items_in_batch
+            loss = total / torch.as_tensor(count).clamp(min=1)
             if num_items_in_batch is not None:
                 loss = loss * self.accelerator.num_processes  # it counts all tokens, and gradients are averaged
             return (loss, outputs) if return_outputs else loss
@@ -134,7 +153,40 @@ def _make_weighted(
         return {**batch, "weight": torch.tensor([row["weight"] for row in rows], dtype=wide)}
 
     args = SFTConfig(packing=False, remove_unused_columns=False, **settings)
-    return WeightedTrainer(model=network, args=args, data_collator=collate, **common)
+    return CompletionTrainer(model=network, args=args, data_collator=collate, **common)
+
+
+@contextmanager
+def _without_head(network: Any) -> Iterator[Any]:
+    """Take the output layer away, and yield it: what the model calls its logits are then the states before it."""
+    import torch
+
+    head = network.get_output_embeddings()
+    owner, _, name = next(name for name, part in network.named_modules() if part is head).rpartition(".")
+    parent = network.get_submodule(owner)
+    setattr(parent, name, torch.nn.Identity())
+    try:
+        yield head
+    finally:
+        setattr(parent, name, head)
+
+
+def _ends_in_frozen_head(network: Any) -> bool:
+    """Return True if the logits are, bit for bit, what an output layer puts out that is not trained."""
+    import torch
+
+    head = network.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or any(weight.requires_grad for weight in head.parameters()):
+        return False
+    ids = torch.tensor([[2, 3, 4, 5]], device=network.device)
+    with torch.no_grad():
+        logits = network(input_ids=ids, use_cache=False).logits
+        try:
+            with _without_head(network):
+                states = network(input_ids=ids, use_cache=False).logits
+            return torch.equal(head(states), logits)
+        except (AttributeError, RuntimeError, TypeError):  # a model that reads its output layer's weights elsewhere
+            return False
 
 
 def _make_preferring(

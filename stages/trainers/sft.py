@@ -99,7 +99,7 @@ class SupervisedTrainer:
         }
         lora = None
         if not config.full:
-            _check_mergeable(network, config.targets)
+            _check_targets(network, config.targets)
             lora = LoraConfig(
                 r=config.rank,
                 lora_alpha=config.alpha,
@@ -139,17 +139,17 @@ class SupervisedTrainer:
             progress.note(f"{told}, which are learned as letters; give a chat as messages")
 
 
-def _check_mergeable(network: Any, targets: Sequence[str]) -> None:
-    """Raise BadConfig for an output layer that is the embeddings, too: merged, a LoRA of the one changes both."""
-    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
-    if head is None or embeddings is None or head.weight is not embeddings.weight:
+def _check_targets(network: Any, targets: Sequence[str]) -> None:
+    """Raise BadConfig for the output layer: trl's losses pass a LoRA of it by, and merged it may change embeddings."""
+    head = network.get_output_embeddings()
+    if head is None:
         return
     name = next(name for name, part in network.named_modules() if part is head).rpartition(".")[2]
     if name in {target.rpartition(".")[2] for target in targets}:
-        raise BadConfig(
-            f"--target {name}: in this model it has the embeddings' weights (tie_word_embeddings), which merging would "
-            "change, too; leave it out, or give --full"
-        )
+        tied = head.weight is network.get_input_embeddings().weight
+        why = "has the embeddings' weights in this model (tie_word_embeddings), which merging would change, too"
+        told = why if tied else "is the output layer, of which trl trains no LoRA"
+        raise BadConfig(f"--target {name}: it {told}; leave it out, or give --full")
 
 
 def _check_loss(student: Any, tokens: Tokens) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from stages import filter as filter_stage
@@ -20,10 +21,12 @@ from stages.records.record import Message
 from stages.settings import SftConfig
 from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import Tokens
+from stages.trainers.batched import chunked_loss
 from stages.trainers.outer_losses import EncodedRow, encode_rows
 from stages.trainers.sft import SupervisedTrainer
 from tests.conftest import END, make_tokenizer
 from tests.invented import a_line, numbered
+from tests.models.architectures import make_architecture
 from tests.trainers.test_sft import Loss, Weights, distance, plain_loop, weights_of
 
 DOUBLE = Device("cpu", "float64")
@@ -38,6 +41,7 @@ EXAMPLES = [
     Example("Passage: Who painted it? It was Ada, in spring.\n", "Ada paints.", weight=0.0, rejected="No, nobody did."),
     Example("P", "a", weight=-0.75, rejected="b"),
 ]
+EVEN = [replace(each, weight=1.0) for each in EXAMPLES]
 
 
 def tune(model: Path, out: Path, config: SftConfig, examples: list[Example] = EXAMPLES) -> tuple[Weights, list[float]]:
@@ -104,12 +108,54 @@ def test_a_last_pass_that_is_short_changes_no_loss(model_dir: Path, tmp_path: Pa
 
 
 def test_with_all_weights_1_it_is_the_default_loss(model_dir: Path, tmp_path: Path) -> None:
-    even = [replace(each, weight=1.0) for each in EXAMPLES]
     config = replace(LORA, batch_size=2, micro_batch=1)
-    plain, losses = tune(model_dir, tmp_path / "plain", config, even)
-    made, told = tune(model_dir, tmp_path / "weighted", replace(config, loss="weighted"), even)
+    plain, losses = tune(model_dir, tmp_path / "plain", config, EVEN)
+    made, told = tune(model_dir, tmp_path / "weighted", replace(config, loss="weighted"), EVEN)
     assert distance(made, plain) < 1e-6
     assert told == pytest.approx(losses, abs=1e-5)
+
+
+def test_the_losses_are_those_of_targets_and_no_word_of_the_prompt_meets_the_output_layer(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, take = list[int](), chunked_loss.ChunkedCrossEntropy.apply
+
+    def count(states: torch.Tensor, *rest: Any) -> Any:
+        taken.append(len(states))
+        return take(states, *rest)
+
+    monkeypatch.setattr(chunked_loss.ChunkedCrossEntropy, "apply", count)
+    tune(model_dir, tmp_path / "tuned", replace(LORA, epochs=1))
+    targets = sum(len(make_tokenizer()(each.completion + END)["input_ids"]) for each in EXAMPLES)
+    assert sum(taken) == targets
+    tune(model_dir, tmp_path / "full", replace(FULL, epochs=1))
+    assert sum(taken) == targets, "an output layer that is trained needs a gradient of its own"
+
+
+def mean_loss(student: Any, _before: Any) -> torch.Tensor:
+    return -torch.cat([log_chances(student, str(each.prompt), each.completion) for each in EVEN]).mean()
+
+
+@pytest.mark.parametrize("loss", ["sft", "weighted"])
+@pytest.mark.parametrize("kind", ["gemma3_text", "cohere", "gemma2"])
+def test_logits_that_are_scaled_or_capped_behind_the_output_layer_are_learned_as_such(
+    tmp_path: Path, kind: str, loss: Any
+) -> None:
+    """Gemma 3 ends in its output layer, Cohere scales the logits, Gemma 2 caps them."""
+    folder, config = make_architecture(kind, tmp_path / kind), replace(LORA, loss=loss)
+    made, told = tune(folder, tmp_path / "tuned", config, EVEN)
+    expected, losses = plain_loop(folder, config, mean_loss, torch.float64)
+    assert told == pytest.approx([losses[0], losses[-1]], abs=1e-5)
+    assert distance(made, {name: expected[name] for name in made}) < 1e-5  # trl's losses are in single precision
+
+
+@pytest.mark.parametrize("loss", ["sft", "weighted"])
+def test_a_model_that_looks_at_its_output_layer_keeps_it(tmp_path: Path, loss: Any) -> None:
+    folder = make_architecture("mamba", tmp_path / "mamba")
+    config = replace(LORA, loss=loss, epochs=1, targets=("in_proj",))
+    _, (told, _) = tune(folder, tmp_path / "tuned", config, EVEN)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    assert told == pytest.approx(mean_loss(network, network).item(), abs=1e-5)
 
 
 def test_the_settings_of_another_loss_are_not_those_of_the_default(model_dir: Path) -> None:

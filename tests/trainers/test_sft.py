@@ -365,10 +365,11 @@ def test_weights_in_one_place_are_tried_and_little_is_written(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_layer_that_is_the_embeddings_is_not_merged(tmp_path: Path) -> None:
-    folder = str(make_architecture("gemma", tmp_path / "gemma"))
+@pytest.mark.parametrize(("kind", "why"), [("gemma", "the embeddings' weights"), ("llama", "trl trains no LoRA")])
+def test_an_output_layer_has_no_lora(tmp_path: Path, kind: str, why: str) -> None:
+    folder = str(make_architecture(kind, tmp_path / kind))
     config = replace(LORA, targets=("q_proj", "lm_head"))
-    with pytest.raises(BadConfig, match=r"--target lm_head: .* embeddings' weights .*give --full"):
+    with pytest.raises(BadConfig, match=rf"--target lm_head: it .*{why}.*give --full"):
         SupervisedTrainer(folder, device=FLOAT32).finetune(EXAMPLES, config, tmp_path / "out")
 
 
