@@ -3,7 +3,8 @@
 # are trained on self-edits, and the questions asked without the passages in sight. Each file of RUN is made by one command.
 #   MODEL=DIR RUN=runs/mine examples/gemma/run.sh      all of it; `make demo-real` is the same
 #   examples/gemma/run.sh passages, rows, row NAME, round, report, costs, show      parts of it, in this order
-#   examples/gemma/run.sh tune      learning rates and epochs, tried on passages that are in no row: TUNE RATES EPOCHS TUNED
+#   examples/gemma/run.sh tune      rates, epochs and ranks, tried on passages that are in no row: TUNE RATES EPOCHS RANKS
+#                and TUNED, what is learned: passage, qwen, cloze. Alpha is twice the rank, as in the paper
 #   MODEL=       a model directory, or a GGUF file, which is imported first; without one: what get.sh has made
 #   SEAL_DATA=   the folder with the paper's base_val.json and iter0_train.json (its code: data/synthetic_data, in eval and
 #                in train); without them the passages are those of rajpurkar/squad, and the row of Qwen2.5-7B is left out
@@ -188,24 +189,25 @@ show() { # self-edits with their answers, for a reader
   tell "self-edits with their answers in $run/self-edits.md"
 }
 
-tune() { # each rate and number of epochs, on the passage alone and with a self-edit of Qwen2.5-7B
-  local name rate epochs file in=$run/tune answered=() likely=()
+tune() { # each rate, number of epochs and rank, on the passage alone, with a self-edit of Qwen2.5-7B, and with the rule's questions
+  local name rate epochs rank file way in=$run/tune answered=() likely=()
   find_model; passages
   ensure "$in/tasks.jsonl" tasks "$run/others.jsonl" --sample "$tune" --seed "$seed"
   ensure "$in/passage.jsonl" generate "$in/tasks.jsonl" --model "$model" --template none
   ! grep -qF '"edit": {' "$run/training.jsonl" || texts "$in/qwen.jsonl" "$in/tasks.jsonl" "$run/training.jsonl"
+  put "$in/cloze.jsonl" "$python" -m examples.gemma.cloze "$in/tasks.jsonl" --most "${CLOZE:-24}"
   for name in ${TUNED:-passage qwen}; do
     [ -e "$in/$name.jsonl" ] || continue
-    for epochs in ${EPOCHS:-3 10}; do
-      for rate in ${RATES:-3e-4 1e-3 2e-3 5e-3}; do
-        file=$in/$name-$epochs-$rate
-        ensure "$file-adapters.jsonl" adapt "$in/$name.jsonl" --model "$model" --out "$in/adapters" --seed "$seed" ${ADAPT:-} \
-          --epochs "$epochs" --learning-rate "$rate"
-        ensure "$file.jsonl" eval "$file-adapters.jsonl" --model "$model" ${EVAL:-}
-        ensure "$file-likelihood.jsonl" eval "$file-adapters.jsonl" --model "$model" --likelihood answers
-        answered+=("$name, $epochs epochs at $rate=$file.jsonl") likely+=("$name, $epochs epochs at $rate=$file-likelihood.jsonl")
-      done
-    done
+    for epochs in ${EPOCHS:-3 10}; do for rate in ${RATES:-3e-4 1e-3 2e-3 5e-3}; do for rank in ${RANKS:-32}; do
+      way=(--epochs "$epochs" --learning-rate "$rate" --rank "$rank" --alpha $((2 * rank)))
+      [ "$name" != cloze ] || way+=(--no-split-newlines)
+      file=$in/$name-$epochs-$rate-$rank
+      ensure "$file-adapters.jsonl" adapt "$in/$name.jsonl" --model "$model" --out "$in/adapters" --seed "$seed" ${ADAPT:-} "${way[@]}"
+      ensure "$file.jsonl" eval "$file-adapters.jsonl" --model "$model" ${EVAL:-}
+      ensure "$file-likelihood.jsonl" eval "$file-adapters.jsonl" --model "$model" --likelihood answers
+      answered+=("$name, $epochs epochs at $rate, rank $rank=$file.jsonl")
+      likely+=("$name, $epochs epochs at $rate, rank $rank=$file-likelihood.jsonl")
+    done; done; done
   done
   "$seal" report "${answered[@]}" --before none --seed "$seed" || [ $? = 3 ]
   "$seal" report "${likely[@]}" --before none --seed "$seed" || [ $? = 3 ]

@@ -171,21 +171,38 @@ def test_the_round_on_questions_is_rewarded_by_the_exact_judge_and_made_by_the_m
     assert len(adapts) == 2 and all("--no-split-newlines --epochs 5" in call for call in adapts)
 
 
-def test_each_rate_and_number_of_epochs_is_tried_on_passages_of_no_row(tmp_path: Path) -> None:
+def test_each_rate_number_of_epochs_and_rank_is_tried_on_passages_of_no_row(tmp_path: Path) -> None:
     (tmp_path / "own.gguf").touch()
     model = f"{tmp_path}/run/model-{hashlib.sha256().hexdigest()[:12]}"
-    called, done = commands(tmp_path, "tune", MODEL=str(tmp_path / "own.gguf"), RATES="1e-3 5e-3", EPOCHS="3")
+    where = {"MODEL": str(tmp_path / "own.gguf"), "RATES": "1e-3 5e-3", "EPOCHS": "3", "RANKS": "8 32"}
+    called, done = commands(tmp_path, "tune", TUNED="passage cloze", **where)
     assert done.returncode == 0, done.stderr
     assert called[0] == f"import {tmp_path}/own.gguf --out {model}"
     assert all(f"--model {model} " in call for call in called if call.startswith(("adapt", "eval")))
     tried = [call for call in called if call.startswith("adapt")]
-    assert [call.split("--epochs ")[1].split(" --overwrite")[0] for call in tried] == [
-        f"3 --learning-rate {rate}" for rate in ("1e-3", "5e-3")
+    ways = [
+        f"3 --learning-rate {rate} --rank {rank} --alpha {2 * rank}" for rate in ("1e-3", "5e-3") for rank in (8, 32)
     ]
-    assert sum("--likelihood answers" in call for call in called) == 2
+    asked = [call.split("--epochs ")[1].split(" --overwrite")[0] for call in tried]
+    assert asked == [*ways, *(f"{way} --no-split-newlines" for way in ways)]
+    assert len({call.split()[-1] for call in tried}) == 8
+    assert sum("--likelihood answers" in call for call in called) == 8
     (tuning,) = [call for call in called if call.startswith("tasks") and "/tune/tasks.jsonl" in call]
     (training,) = [call for call in called if call.startswith("tasks") and "/train.jsonl" in call]
     assert ("--skip" in tuning, "--skip 6" in training) == (False, True)
+
+
+def test_a_plan_foresees_every_row_and_makes_no_file_but_its_own(tmp_path: Path) -> None:
+    official(tmp_path / "base_val.json", "examples/tiny/heldout.jsonl", 3)
+    official(tmp_path / "iter0_train.json", "examples/tiny/train.jsonl", 2)
+    where = {"RUN": str(tmp_path / "run"), "SEAL_DATA": str(tmp_path), "SEAL": str(forked_seal()), "PLAN": "1"}
+    done = run(["examples/gemma/run.sh"], **{**SMALL, **where, "ROWS": "none cloze taught-again"})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["plan"]
+    told = [json.loads(line) for line in (tmp_path / "run/plan/plan.jsonl").read_text().splitlines()]
+    stages = ["eval", "adapt", "eval", "sft", "generate", "adapt", "eval", "sft", "generate", "adapt", "eval"]
+    assert [each["stage"] for each in told] == stages
+    assert all(each["calibrated"] for each in told)
+    assert done.stdout.count("\n") > len(stages)
 
 
 def test_another_file_is_another_model_and_a_plan_imports_it_where_the_run_does(tmp_path: Path) -> None:
