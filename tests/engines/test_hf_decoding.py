@@ -128,6 +128,20 @@ def test_in_16_bits_a_few_rows_that_rounding_moves_do_not_forbid_batches(
     assert find_batching(network, {0}, 0) == found
 
 
+@pytest.mark.parametrize(("share", "found"), [(0.22, "any"), (0.28, "none")])
+def test_in_16_bits_rows_may_differ_by_a_quarter_of_their_spread(share: float, found: str) -> None:
+    network = make("rotary").to(torch.bfloat16)
+
+    def shift(layer: Any, given: Any, logits: torch.Tensor) -> torch.Tensor:
+        if len(logits) == 1:
+            return logits
+        centred = logits - logits.mean(-1, keepdim=True)
+        return logits + share * centred.roll(1, -1)  # as long as it was
+
+    network.lm_head.register_forward_hook(shift)
+    assert find_batching(network, {0}, 0) == found
+
+
 @pytest.mark.parametrize(("kind", "found"), [("rwkv", "none"), ("recurrent_gemma", "equal"), ("mamba", "any")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_batches_are_found_to_mix_rows_or_pads_in_any_precision(
