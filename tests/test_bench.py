@@ -48,6 +48,7 @@ def run_script(script: str, arguments: list[str], out: Path, seal: Path) -> None
         ("bench_inner_loop.py", [], {"inner training", "growth", "memory"}),
         ("bench_answers.py", [], {"answers"}),
         ("bench_generate.py", [], {"generate"}),
+        ("bench_sft.py", [], {"sft"}),
         ("bench_cluster.py", [], {"cluster, adapt", "cluster, eval", "driver"}),
         ("bench_lines.py", [], {"filter", "tasks", "judge", "merge", "report"}),
         (
