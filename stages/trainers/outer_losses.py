@@ -7,9 +7,10 @@ dpo        -log sigmoid(beta (log p(chosen)/q(chosen) - log p(rejected)/q(reject
            (arXiv 2305.18290 eq. 7); of a LoRA q is the model without it
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from stages.errors import BadConfig
@@ -105,7 +106,6 @@ def _make_completing(
     import torch
     from torch.nn.functional import cross_entropy
     from trl import SFTConfig, SFTTrainer
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy
 
@@ -144,16 +144,20 @@ def _make_completing(
                 loss = loss * self.accelerator.num_processes  # it counts all tokens, and gradients are averaged
             return (loss, outputs) if return_outputs else loss
 
-    plain = DataCollatorForLanguageModeling(pad_token_id=_find_pad(tokenizer))
-
-    wide = get_widest_dtype(network.device)
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = plain([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
-        return {**batch, "weight": torch.tensor([row["weight"] for row in rows], dtype=wide)}
-
     args = SFTConfig(packing=False, remove_unused_columns=False, **settings)
-    return CompletionTrainer(model=network, args=args, data_collator=collate, **common)
+    return CompletionTrainer(
+        model=network, args=args, data_collator=partial(_collate, tokenizer, network.device), **common
+    )
+
+
+def _collate(tokenizer: Any, device: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Pad a pass of labelled rows, and add their weights (rows,)."""
+    import torch
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    plain = DataCollatorForLanguageModeling(pad_token_id=_find_pad(tokenizer))
+    batch = plain([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
+    return {**batch, "weight": torch.tensor([row["weight"] for row in rows], dtype=get_widest_dtype(device))}
 
 
 @contextmanager
