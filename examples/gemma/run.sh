@@ -4,7 +4,7 @@
 #   MODEL=DIR RUN=runs/mine examples/gemma/run.sh      all of it; `make demo-real` is the same
 #   examples/gemma/run.sh passages, rows, row NAME, round, report, costs, show      parts of it, in this order
 #   examples/gemma/run.sh tune      rates, epochs and ranks, tried on passages that are in no row: TUNE RATES EPOCHS RANKS
-#                and TUNED, what is learned: passage, qwen, cloze. Alpha is twice the rank, as in the paper
+#                (whatever ADAPT says of them) and TUNED, what is learned: passage, qwen, cloze. Alpha is twice the rank
 #   MODEL=       a model directory, or a GGUF file, which is imported first; without one: what get.sh has made
 #   SEAL_DATA=   the folder with the paper's base_val.json and iter0_train.json (its code: data/synthetic_data, in eval and
 #                in train); without them the passages are those of rajpurkar/squad, and the row of Qwen2.5-7B is left out
@@ -195,9 +195,13 @@ tune() { # each rate, number of epochs and rank, on the passage alone, with a se
   ensure "$in/tasks.jsonl" tasks "$run/others.jsonl" --sample "$tune" --seed "$seed"
   ensure "$in/passage.jsonl" generate "$in/tasks.jsonl" --model "$model" --template none
   ! grep -qF '"edit": {' "$run/training.jsonl" || texts "$in/qwen.jsonl" "$in/tasks.jsonl" "$run/training.jsonl"
-  put "$in/cloze.jsonl" "$python" -m examples.gemma.cloze "$in/tasks.jsonl" --most "${CLOZE:-24}"
   for name in ${TUNED:-passage qwen}; do
-    [ -e "$in/$name.jsonl" ] || continue
+    case $name in
+      cloze) put "$in/cloze.jsonl" "$python" -m examples.gemma.cloze "$in/tasks.jsonl" --most "${CLOZE:-24}" ;;
+      passage|qwen) ;;
+      *) tell "TUNED: $name: there are passage, qwen and cloze"; exit 2 ;;
+    esac
+    [ -e "$in/$name.jsonl" ] || continue # texts of Qwen2.5-7B that the passages do not have
     for epochs in ${EPOCHS:-3 10}; do for rate in ${RATES:-3e-4 1e-3 2e-3 5e-3}; do for rank in ${RANKS:-32}; do
       way=(--epochs "$epochs" --learning-rate "$rate" --rank "$rank" --alpha $((2 * rank)))
       [ "$name" != cloze ] || way+=(--no-split-newlines)

@@ -101,7 +101,7 @@ def _make_completing(
 
     The targets' losses are taken a few words at a time, the prompt's not at all. trl does so on a GPU; elsewhere it has
     logits for every token, three times. Where that cannot be, as the output layer is trained or is not the model's end,
-    the loss is trl's, or of the model's own logits where there are weights.
+    the loss is trl's, or of the model's own logits where there are weights. `takes_trl_loss` tells which it is.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -115,10 +115,13 @@ def _make_completing(
         head: Any = None  # the output layer, while the model is without it
 
         def train(self, *given: Any, **named: Any) -> Any:
-            if not (weighted or on_cpu) or not _ends_in_frozen_head(network):
+            if not self.sets_head_aside:
                 return super().train(*given, **named)
             with _without_head(network) as self.head:
-                return super().train(*given, **named)
+                try:
+                    return super().train(*given, **named)
+                finally:
+                    self.head = None
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -136,7 +139,7 @@ def _make_completing(
                 total = (weights.to(wide) * losses).sum()
             else:
                 total, _ = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-                    found, self.head, targets[kept], weights.to(wide)
+                    found.to(self.head.weight.dtype), self.head, targets[kept], weights.to(wide)
                 )
             count = kept.sum() if num_items_in_batch is None else num_items_in_batch
             loss = total / torch.as_tensor(count).clamp(min=1)
@@ -145,9 +148,12 @@ def _make_completing(
             return (loss, outputs) if return_outputs else loss
 
     args = SFTConfig(packing=False, remove_unused_columns=False, **settings)
-    return CompletionTrainer(
-        model=network, args=args, data_collator=partial(_collate, tokenizer, network.device), **common
-    )
+    collate = partial(_collate, tokenizer, network.device)
+    trainer = CompletionTrainer(model=network, args=args, data_collator=collate, **common)
+    trainer.sets_head_aside = (weighted or on_cpu) and _ends_in_frozen_head(network)
+    trainer.takes_trl_loss = not (weighted or trainer.sets_head_aside)
+    trainer.model_accepts_loss_kwargs = True  # a step's tokens are counted over its passes, whatever the model takes
+    return trainer
 
 
 def _collate(tokenizer: Any, device: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -182,7 +188,7 @@ def _ends_in_frozen_head(network: Any) -> bool:
     head = network.get_output_embeddings()
     if type(head) is not torch.nn.Linear or any(weight.requires_grad for weight in head.parameters()):
         return False
-    ids = torch.tensor([[2, 3, 4, 5]], device=network.device)
+    ids = torch.arange(min(4, len(head.weight)), device=network.device)[None]
     with torch.no_grad():
         logits = network(input_ids=ids, use_cache=False).logits
         try:
@@ -205,6 +211,8 @@ def _make_preferring(
     from trl import DPOConfig, DPOTrainer
 
     class PreferenceTrainer(DPOTrainer):  # type: ignore[misc]
+        takes_trl_loss = True
+
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 

@@ -110,7 +110,8 @@ class SupervisedTrainer:
         with TemporaryDirectory() as scratch:
             with self.team.blame_others():
                 trainer = make_outer_trainer(network, self.tokenizer, rows, config, lora, scratch, self.team)
-            _check_loss(trainer.model, first)
+            if trainer.takes_trl_loss:
+                _check_loss(trainer.model, first)
             trainer.remove_callback(PrinterCallback)
             trainer.remove_callback(ProgressCallback)
             tokens = sum(row.length for row in rows)
@@ -146,7 +147,7 @@ def _check_targets(network: Any, targets: Sequence[str]) -> None:
         return
     name = next(name for name, part in network.named_modules() if part is head).rpartition(".")[2]
     if name in {target.rpartition(".")[2] for target in targets}:
-        tied = head.weight is network.get_input_embeddings().weight
+        tied = head.weight is getattr(network.get_input_embeddings(), "weight", None)
         why = "has the embeddings' weights in this model (tie_word_embeddings), which merging would change, too"
         told = why if tied else "is the output layer, of which trl trains no LoRA"
         raise BadConfig(f"--target {name}: it {told}; leave it out, or give --full")
@@ -158,10 +159,7 @@ def _check_loss(student: Any, tokens: Tokens) -> None:
     It takes the last hidden states through the output layer itself, and knows of some architectures what comes behind.
     """
     import torch
-    from trl.trainer import utils
 
-    if not hasattr(utils, "add_fused_lm_head"):  # trl before 1.16 takes the model's logits
-        return
     ids = torch.tensor([tokens.ids[:16] if len(tokens.ids) > 1 else tokens.ids * 2], device=student.device)
     student.eval()
     with torch.no_grad():

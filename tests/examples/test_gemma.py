@@ -221,6 +221,7 @@ def test_another_file_is_another_model_and_a_plan_imports_it_where_the_run_does(
     [
         ({"MODEL": "runs/no-model"}, (), "examples/gemma/get.sh, or name another one: MODEL=DIR"),
         ({}, ("row", "oracle"), "oracle: no such row; there are none passage self"),
+        ({"TUNED": "oracle"}, ("tune",), "TUNED: oracle: there are passage, qwen and cloze"),
     ],
 )
 def test_what_is_lacking_is_said_with_a_way_out(

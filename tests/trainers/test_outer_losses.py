@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
@@ -15,18 +16,20 @@ from stages import filter as filter_stage
 from stages.errors import BadConfig
 from stages.interfaces import Example
 from stages.models.device import Device
-from stages.models.loading import load_tokenizer
+from stages.models.loading import load_model, load_tokenizer
 from stages.records.jsonl import to_json
 from stages.records.record import Message
 from stages.settings import SftConfig
 from stages.sources.training_pairs import read_pair
 from stages.tokens.tokenization import Tokens
+from stages.trainers import outer_losses
 from stages.trainers.batched import chunked_loss
-from stages.trainers.outer_losses import EncodedRow, encode_rows
+from stages.trainers.outer_losses import EncodedRow, encode_rows, make_outer_trainer
 from stages.trainers.sft import SupervisedTrainer
 from tests.conftest import END, make_tokenizer
 from tests.invented import a_line, numbered
 from tests.models.architectures import make_architecture
+from tests.models.broken import edit
 from tests.trainers.test_sft import Loss, Weights, distance, plain_loop, weights_of
 
 DOUBLE = Device("cpu", "float64")
@@ -115,8 +118,9 @@ def test_with_all_weights_1_it_is_the_default_loss(model_dir: Path, tmp_path: Pa
     assert told == pytest.approx(losses, abs=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["sft", "weighted"])
 def test_the_losses_are_those_of_targets_and_no_word_of_the_prompt_meets_the_output_layer(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_dir: Path, tmp_path: Path, loss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, take = list[int](), chunked_loss.ChunkedCrossEntropy.apply
 
@@ -125,10 +129,10 @@ def test_the_losses_are_those_of_targets_and_no_word_of_the_prompt_meets_the_out
         return take(states, *rest)
 
     monkeypatch.setattr(chunked_loss.ChunkedCrossEntropy, "apply", count)
-    tune(model_dir, tmp_path / "tuned", replace(LORA, epochs=1))
+    tune(model_dir, tmp_path / "tuned", replace(LORA, epochs=1, loss=loss))
     targets = sum(len(make_tokenizer()(each.completion + END)["input_ids"]) for each in EXAMPLES)
     assert sum(taken) == targets
-    tune(model_dir, tmp_path / "full", replace(FULL, epochs=1))
+    tune(model_dir, tmp_path / "full", replace(FULL, epochs=1, loss=loss))
     assert sum(taken) == targets, "an output layer that is trained needs a gradient of its own"
 
 
@@ -137,12 +141,16 @@ def mean_loss(student: Any, _before: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("loss", ["sft", "weighted"])
-@pytest.mark.parametrize("kind", ["gemma3_text", "cohere", "gemma2"])
+@pytest.mark.parametrize("kind", ["gemma3_text", "llama4_text", "cohere", "gemma2"])
 def test_logits_that_are_scaled_or_capped_behind_the_output_layer_are_learned_as_such(
     tmp_path: Path, kind: str, loss: Any
 ) -> None:
-    """Gemma 3 ends in its output layer, Cohere scales the logits, Gemma 2 caps them."""
+    """Gemma 3 and Llama 4 end in their output layers, Cohere scales the logits, Gemma 2 caps them."""
     folder, config = make_architecture(kind, tmp_path / kind), replace(LORA, loss=loss)
+    if kind == "cohere":
+        edit(folder / "config.json", logit_scale=0.3)  # with a power of 2, the states may as well be scaled
+    if kind == "llama4_text":
+        config = replace(config, targets=("q_proj",))
     made, told = tune(folder, tmp_path / "tuned", config, EVEN)
     expected, losses = plain_loop(folder, config, mean_loss, torch.float64)
     assert told == pytest.approx([losses[0], losses[-1]], abs=1e-5)
@@ -156,6 +164,44 @@ def test_a_model_that_looks_at_its_output_layer_keeps_it(tmp_path: Path, loss: A
     _, (told, _) = tune(folder, tmp_path / "tuned", config, EVEN)
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
     assert told == pytest.approx(mean_loss(network, network).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["sft", "weighted"])
+def test_states_that_autocast_has_widened_meet_a_narrow_output_layer(
+    model_dir: Path, tmp_path: Path, loss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU in bfloat16."""
+    config, narrow = replace(LORA, loss=loss, epochs=1), Device("cpu", "bfloat16")
+    plain = SupervisedTrainer(str(model_dir), device=narrow).finetune(EVEN, config, tmp_path / "plain")
+    make = outer_losses._make_settings
+    monkeypatch.setattr(outer_losses, "_make_settings", lambda *given: {**make(*given), "bf16": True})
+    mixed = SupervisedTrainer(str(model_dir), device=narrow).finetune(EVEN, config, tmp_path / "mixed")
+    assert mixed.loss_first == pytest.approx(plain.loss_first, rel=0.01)
+
+
+def test_a_pass_without_targets_has_no_loss_and_a_gradient_of_zeros(model_dir: Path, tmp_path: Path) -> None:
+    network = load_model(str(model_dir), DOUBLE)
+    rows = encode_rows(load_tokenizer(str(model_dir)), EVEN)
+    lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    trainer = make_outer_trainer(network, make_tokenizer(), rows, LORA, lora, str(tmp_path))
+    ids = torch.tensor([rows[0].tokens.ids])
+    inputs = {"input_ids": ids, "labels": torch.full_like(ids, -100), "weight": torch.ones(1)}
+    with outer_losses._without_head(network) as trainer.head:
+        loss = trainer.compute_loss(trainer.model, inputs)
+        loss.backward()
+    grads = [weight.grad for weight in trainer.model.parameters() if weight.requires_grad]
+    assert loss.item() == 0 and all(grad is not None and not grad.any() for grad in grads)
+
+
+def test_an_output_layer_with_a_way_of_its_own_stays_in_the_model(model_dir: Path) -> None:
+    class Louder(torch.nn.Linear):
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(states)
+
+    network = load_model(str(model_dir), DOUBLE).requires_grad_(False)
+    assert outer_losses._ends_in_frozen_head(network)
+    network.lm_head.__class__ = Louder
+    assert not outer_losses._ends_in_frozen_head(network)
 
 
 def test_the_settings_of_another_loss_are_not_those_of_the_default(model_dir: Path) -> None:

@@ -384,9 +384,10 @@ def test_a_model_of_another_kind_keeps_its_settings_and_is_loaded_again(tmp_path
     load_model(str(out), FLOAT32)
 
 
-def test_a_loss_that_trl_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_a_loss_that_trl_does_not_know_is_refused_where_it_is_taken(tmp_path: Path) -> None:
     folder = str(make_architecture("llama4_text", tmp_path / "llama4"))
-    with pytest.raises(BadConfig, match=r"trl cannot train this architecture .*; take another model"):
-        SupervisedTrainer(folder, device=FLOAT32).finetune(
-            EXAMPLES, replace(LORA, targets=("q_proj",)), tmp_path / "out"
-        )
+    trainer, lora = SupervisedTrainer(folder, device=FLOAT32), replace(LORA, targets=("q_proj",))
+    for config, examples in ((FULL, EXAMPLES), (replace(lora, loss="dpo"), [replace(EXAMPLES[0], rejected="It.")])):
+        with pytest.raises(BadConfig, match=r"trl cannot train this architecture .*; take another model"):
+            trainer.finetune(examples, config, tmp_path / "out")
+    trainer.finetune(EXAMPLES, lora, tmp_path / "out")
