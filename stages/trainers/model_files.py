@@ -81,4 +81,7 @@ def save_model(network: Any, tokenizer: Any, out: Path, describe: Callable[[Path
             raise BadConfig(f"the model cannot be used as it was trained: {error}") from None
         names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
         told = {**describe(partial), "files": measure_files(partial, names)}
-        write_file(partial / CHECKPOINT_FILE, (json.dumps(told, indent=1) + "\n").encode())
+        about = partial / CHECKPOINT_FILE
+        write_file(about, (json.dumps(told, indent=1) + "\n").encode())
+        for name in names:  # safetensors makes its files for their owner alone
+            (partial / name).chmod(about.stat().st_mode & 0o777)

@@ -250,6 +250,8 @@ def test_the_result_is_an_ordinary_model_directory(qwen_dir: Path, tmp_path: Pat
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json"}
     assert not [name for name in names if "adapter" in name]
+    (folder.parent / "other").touch()  # readable for as many as any file of this user
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(folder.parent / "other").stat().st_mode}
     loaded = AutoModelForCausalLM.from_pretrained(folder)
     assert type(loaded).__name__ == "Qwen3ForCausalLM"
     assert distance(dict(loaded.state_dict()), weights_of(folder)) == 0
