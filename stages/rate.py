@@ -237,7 +237,9 @@ def _read_rating(completion: Completion, scale: RatingScale) -> Rating:
     if completion.error or said is None:
         why = completion.error or explain_no_answer(completion.finish)
         return Rating(text=None if completion.error else completion.text, points=None, value=None, error=why)
-    points, error = scale.read_points(said)
+    cut = completion.finish == "length"  # half a number is another one
+    points, error = scale.read_points(said.rpartition("\n")[0] if cut else said)
+    error = error and (f"truncated: {error}; give --max-tokens" if cut else error)
     value = None if points is None else (points - scale.lowest) / (scale.highest - scale.lowest)
     return Rating(text=completion.text, points=points, value=value, error=error)
 

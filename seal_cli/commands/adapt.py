@@ -104,8 +104,10 @@ def adapt(
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
     from seal_cli.runs.engines import FlaggedJudge
+    from seal_cli.runs.journal import check_place
     from stages.adapt import Adapt
 
+    check_place(run.output, (flags.out,))
     PadMode.parse(fit.values.get("pad_mode", "none"))
     trainer.check()
     _check_order(flags, pooling, lines, cluster)

@@ -37,7 +37,7 @@ def export(
       seal export run/adapters.jsonl --to gguf --merge --numbers q8_0 --out run/model.gguf
       seal export run/model --to ollama --out run/ollama
       seal export run/adapters.jsonl --adapter 0123456789abcdef --to peft --out run/peft
-      $(seal export run/adapters.jsonl --to vllm --name seal)
+      eval "$(seal export run/adapters.jsonl --to vllm --name seal)"
     """
     from seal_cli.runs.stdio import claim_stdout, input_records, with_places, write_stdout  # late: help does without
     from stages import export as stage

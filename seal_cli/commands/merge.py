@@ -41,6 +41,7 @@ def merge(
       sbatch --array=$(seal merge adapters-*.jsonl --missing) job.sh
     """
     from seal_cli.runs.input import encode_portably  # late, as all that a run needs: help does without
+    from seal_cli.runs.journal import check_place
     from seal_cli.runs.run import Run
     from seal_cli.runs.stdio import claim_stdout, write_stdout
     from stages import merge as stage
@@ -51,6 +52,7 @@ def merge(
         absent = stage.list_missing(shards)
         write_stdout(claim_stdout(), f"{stage.format_array(absent)}\n".encode() if absent else b"")
         return 0
+    check_place(run.output, files)
     with Run("merge", output=run.output, overwrite=run.overwrite) as current:
         allowed = allow_empty or any(_count_in(path, "read") for path in files)  # filter may have kept nothing of them
         total = sum(1 for _ in stage.run(shards))  # what is wrong is said before a line is out

@@ -171,7 +171,7 @@ def report(
     if runs := read_runs(named, any_lines=flags.matrix is not None):
         flags.check_matrix()
         return report_matrix(runs, stdout, form=flags.format, expect=flags.expect, picture=flags.matrix)
-    with open_rejects(lines, *(path for _, path in named)) as bad:
+    with open_rejects(lines, None, *(path for _, path in named)) as bad:
         rows = watchers.make_rows(named, flags, bad, seed, allow_empty=lines.allow_empty)
     note_empty(named, {row.label for row in rows})
     note_ways(named)

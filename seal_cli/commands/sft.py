@@ -66,7 +66,7 @@ def sft(
         return exit_codes.DONE if run.dry_run else _follow(team, model, device, config, out)
     config.check()
     team.check(config)
-    stage.check_out(out, model, overwrite=overwrite)
+    _check_out(run, out, model, overwrite=overwrite)
     bad, check = open_rejects(lines, run.output), stage.PairCheck(model, not run.dry_run, quiet_libraries)
     with Run("sft", output=run.output, overwrite=overwrite, rejects=bad, dry=run.dry_run) as current:
         pairs = _read_pairs(current, lines, check, config.loss)
@@ -82,6 +82,14 @@ def sft(
         current.configure({**_tell_settings(name, device, config, out), **lines.selection})
         current.write([_find_or_train(current, pairs, name, device, config, out, overwrite=overwrite, team=team)])
     return current.code
+
+
+def _check_out(run: RunFlags, out: Path, model: str, *, overwrite: bool) -> None:
+    from seal_cli.runs.journal import check_place
+    from stages import sft as stage
+
+    check_place(run.output, (), out)
+    stage.check_out(out, model, overwrite=overwrite)
 
 
 def _tell_settings(model: str, device: Device, config: SftConfig, out: Path) -> dict[str, Any]:

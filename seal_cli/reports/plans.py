@@ -21,6 +21,7 @@ _SUMS = (
     *("load_s", "work_s", "load_cpu_s", "work_cpu_s", "line_bytes", "model_bytes"),
 )
 _PEAKS = ("peak_bytes", "device_peak_bytes")
+_WITHOUT_MODEL = ("tasks", "filter", "merge")  # the stages whose manifests tell no cost
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class CostRow:
 
 
 def read_costs(file: Path) -> Iterator[CostRow]:
-    """Yield the rows of a file of forecasts, or of a manifest; `-` is stdin. Raises BadInput for anything else."""
+    """Yield the rows of a file of forecasts, or of a manifest; `-` is stdin. Raises BadInput for anything else.
+
+    The manifest of a stage that asks no model has none.
+    """
     if str(file) == "-":
         file, text = Path("stdin"), sys.stdin.buffer.read().decode("utf-8", "replace")
-    elif file.is_file():
+    elif file.exists() and not file.is_dir():
         text = file.read_text(encoding="utf-8", errors="replace")
     else:
         raise MissingInput(f"{file}: no such file; make it: seal generate … --dry-run --json > {file}")
@@ -44,6 +48,8 @@ def read_costs(file: Path) -> Iterator[CostRow]:
         raise BadInput(f"{file}: empty; make it: seal generate … --dry-run --json")
     found = _parse(text)
     if isinstance(found, dict) and "settings" in found:
+        if "actual" not in found and found.get("stage") in _WITHOUT_MODEL:
+            return
         if not isinstance(found.get("actual"), dict):
             raise BadInput(f"{file}: the manifest tells no cost: its lines were made by an earlier version, or at once")
         predicted = found["predicted"] if isinstance(found.get("predicted"), dict) else None

@@ -33,6 +33,19 @@ def list_own_files(file: Path) -> list[Path]:
     return [file, part, Path(f"{part}.json"), get_manifest_path(file)]
 
 
+def check_place(output: Path | None, needed: Iterable[Path | None], folder: Path | None = None) -> None:
+    """Raise ExistingOutput where FILE, or what lies beside it, is a file that the run needs, or in its new folder."""
+    if output is None:
+        return
+    mine = {os.path.realpath(path) for path in list_own_files(output)}
+    for path in needed:
+        if path and os.path.realpath(path) in mine:
+            raise ExistingOutput(f"-o {output}: would take the place of {path}, which the run needs; give another file")
+    real = Path(os.path.realpath(output))
+    if folder and Path(os.path.realpath(folder)) in (real, *real.parents):
+        raise ExistingOutput(f"-o {output}: is, or lies in, the folder of --out {folder}; give a file beside it")
+
+
 class Journal:
     """The lines of one run, by key. Opening it takes the lock."""
 

@@ -271,8 +271,7 @@ def _is_blank(output: Path, made: Mapping[str, Any]) -> bool:
 
 def _resolve(output: Path) -> Path:
     """The file behind a link. Raises ExistingOutput for a device, a pipe or a folder, which no rename may replace."""
-    real = output.resolve() if output.is_symlink() else output
-    if real.exists() and not real.is_file():
-        kind = "a folder" if real.is_dir() else "a device or pipe"
+    if output.exists() and not output.is_file():  # asked of the link: that of /dev/stdout leads to no name
+        kind = "a folder" if output.is_dir() else "a device or pipe"
         raise ExistingOutput(f"{output}: {kind}; give a file with -o, or leave -o out for stdout")
-    return real
+    return output.resolve() if output.is_symlink() else output

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from seal_cli.flags.run import InputFlags
-from seal_cli.runs.journal import Journal, get_part_path, list_own_files
+from seal_cli.runs.journal import Journal, check_place, get_part_path, list_own_files
 from seal_cli.terminal.console import say
 from stages.errors import BadInput, ExistingOutput
 from stages.records.jsonl import Reject, raise_on_reject
@@ -143,6 +143,7 @@ def encode_reject(reject: Reject) -> bytes:
     return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def open_rejects(lines: InputFlags, *others: Path | None) -> Rejects:
-    """Open what takes bad lines. `others`: the files that the run reads and writes, none of which may be theirs."""
-    return Rejects(lines.rejects, strict=lines.strict, most=lines.max_rejects, others=(lines.file, *others))
+def open_rejects(lines: InputFlags, output: Path | None, *others: Path | None) -> Rejects:
+    """Open what takes bad lines. Neither they nor the output may take the place of what is read: FILE and `others`."""
+    check_place(output, (lines.file, *others))
+    return Rejects(lines.rejects, strict=lines.strict, most=lines.max_rejects, others=(lines.file, output, *others))

@@ -19,7 +19,6 @@ from stages.services.responses import ChoiceText, first_choice
 from stages.services.vllm_server import LoraRegistry, ServerInfo, get_room_for_completion, make_unload_call
 from stages.tokens.stop_strings import find_stop, hold_back
 
-_CUT_SHORT = ("content_filter", "abort")  # no answer, whatever stands in the text before
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or vLLM takes those of the checkpoint
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -209,8 +208,8 @@ def _parse_reply(reply: Reply, stops: Sequence[str]) -> Completion:
     if finish == "refused" or found.refusal:
         told = f"refused: {(found.refusal or 'the content filter of the server')[:200]}"
         return Completion(reply.id, found.text or "", "refused", written, error=told, prompt_tokens=read)
-    if found.finish == "abort":
-        return fail("api_error: aborted")
+    if found.fault:
+        return fail(f"api_error: {found.fault}")
     text = _join_text(found)
     if text is None or (not text and finish == "length"):
         return fail(_explain_no_text(found, thought=_has_hidden_reasoning(reply.body)))
@@ -220,9 +219,9 @@ def _parse_reply(reply: Reply, stops: Sequence[str]) -> Completion:
 def _cut_at_stop(found: ChoiceText, stops: Sequence[str]) -> ChoiceText:
     """The choice up to its first stop string, which may stand in the thought, whatever the server made of it.
 
-    One that a filter or an abort has cut short stays as it is.
+    One that a filter or a fault has cut short stays as it is.
     """
-    if found.finish in _CUT_SHORT:
+    if found.finish == "content_filter" or found.fault:
         return found
     if found.thought and (place := find_stop(found.thought, stops)) is not None:
         return replace(found, thought=found.thought[:place], text=None, finish="stop")

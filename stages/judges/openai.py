@@ -172,8 +172,8 @@ class OpenAIJudge:
             return Verdict(None, f"truncated: no verdict within {self.max_tokens} tokens ({more}){said_so_far}")
         if text is None:
             return Verdict(None, _NO_TEXT)
-        if finish not in ("stop", None):
-            return Verdict(None, f"api_error: ended by {finish}: {text[:60]!r}")
+        if found.fault or finish not in ("stop", None):
+            return Verdict(None, f"api_error: {found.fault or f'ended by {finish}'}: {text[:60]!r}")
         if self.cache:
             self.cache.put(put_in_words(case), text)
         right = parse_verdict(text)

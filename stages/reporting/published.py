@@ -13,7 +13,7 @@ import numpy as np
 from stages.errors import BadConfig, BadInput
 from stages.records.record import Record
 from stages.reporting.matrix import Matrix
-from stages.reporting.rows import AT_ONCE, ROUNDS, ReportRow, make_interval
+from stages.reporting.rows import AT_ONCE, ROUNDS, ReportRow, make_generator, make_interval
 
 MeanOver = Literal["tasks", "questions"]
 _NOT_RUN = "not run here, as published"
@@ -159,7 +159,7 @@ class QuestionCounts:
         if not tasks:
             return None
         pairs = np.array([(self.right[label][task], self.scored[label][task]) for task in tasks])
-        generator = np.random.default_rng(seed)
+        generator = make_generator(seed)
         shares = []
         for _ in range(ROUNDS):
             sums = pairs[generator.integers(0, len(tasks), (AT_ONCE, len(tasks)))].sum(1)  # (AT_ONCE, 2)

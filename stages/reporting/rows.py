@@ -168,9 +168,14 @@ def _compute_mean(values: Collection[float]) -> float | None:
     return float(np.mean(list(values))) if values else None
 
 
+def make_generator(seed: int) -> np.random.Generator:
+    """Return numpy's generator of any seed; it knows none below 0."""
+    return np.random.default_rng(seed % 2**64)
+
+
 def bootstrap_interval(values: Floats, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over tasks."""
-    generator = np.random.default_rng(seed)
+    generator = make_generator(seed)
     means = [values[generator.integers(0, len(values), (AT_ONCE, len(values)))].mean(1) for _ in range(ROUNDS)]
     return make_interval(np.concatenate(means))
 
@@ -195,7 +200,7 @@ def _compare_rows(
 
 def compute_p_value(difference: Floats, seed: int) -> float:
     """Two-sided p-value of the mean difference when each task's sign is a coin toss; never 0 (Phipson & Smyth 2010)."""
-    generator = np.random.default_rng(seed)
+    generator = make_generator(seed)
     extreme = 0
     for _ in range(ROUNDS):
         signs = generator.choice([-1.0, 1.0], (AT_ONCE, len(difference)))

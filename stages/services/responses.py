@@ -101,9 +101,9 @@ class StreamedAnswer:
                 before = self._said.get(key)
                 joins = isinstance(before, str) and isinstance(value, str)
                 self._said[key] = before + value if joins else before if value is None else value
-            if choice.get("finish_reason"):
-                self._whole["choices"][0]["finish_reason"] = choice["finish_reason"]
-                self._done = True
+            ended = {key: choice[key] for key in ("finish_reason", "error") if choice.get(key)}
+            self._whole["choices"][0] |= ended
+            self._done = self._done or bool(ended)
             self._hear(self._get_shown(self._said.get("text") or self._said.get("content") or ""))
 
     def _get_shown(self, text: str) -> str:
@@ -250,13 +250,18 @@ def get_retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 # ---- the text of a completion
 
 
+_SAME = ("stop", "length", "content_filter", "tool_calls", "function_call")
+_ENDS = {"eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", **dict(zip(_SAME, _SAME, strict=True))}
+
+
 @dataclass(frozen=True)
 class ChoiceText:
-    """None for what is missing or is no text."""
+    """None for what is missing or is no text. With a `fault` it was broken off, whatever stands in the text."""
 
     text: str | None
     finish: str | None
     refusal: str | None
+    fault: str | None = None
     thought: str | None = None  # if the server keeps it apart from the text
     calls_tool: bool = False
 
@@ -271,9 +276,12 @@ def first_choice(body: Mapping[str, Any]) -> ChoiceText:
     content = message.get("content" if "message" in choice else "text")
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     thoughts = [_text(message.get(name)) for name in _THOUGHTS]
+    ended, error = _text(choice.get("finish_reason")), choice.get("error") or body.get("error")
+    cause = error or (ended if ended and ended not in _ENDS else None)
     return ChoiceText(
         text=_join_parts(parts, "text") if parts else _text(content),
-        finish=_text(choice.get("finish_reason")),
+        finish=_ENDS.get(ended or ""),
+        fault=f"ended by {error_field({'error': cause}, 'message') or cause}"[:200] if cause else None,
         refusal=_text(message.get("refusal")) or _join_parts(parts, "refusal"),
         thought=next(filter(None, thoughts), None) or _join_parts(parts, "thinking"),
         calls_tool=bool(message.get("tool_calls") or message.get("function_call")),

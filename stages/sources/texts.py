@@ -18,10 +18,13 @@ _RULES = ("=", "-", "~", "*", "^", "+")  # with which reStructuredText underline
 
 
 def require_flag_file(path: Path, flag: str, needed: str = "") -> None:
-    """Raise MissingInput for a file named by a flag that is not there, BadInput for a folder in its place."""
+    """Raise MissingInput for a file named by a flag that is not there, BadInput for a folder or a pipe in its place."""
+    if path.is_dir():
+        raise BadInput(f"{flag}: a folder, not a file{needed}")
+    if not path.exists():
+        raise MissingInput(f"{flag}: no such file{needed}")
     if not path.is_file():
-        kind, found = (BadInput, "a folder, not a file") if path.is_dir() else (MissingInput, "no such file")
-        raise kind(f"{flag}: {found}{needed}")
+        raise BadInput(f"{flag}: a pipe or a device, which can be read once only; give a file{needed}")
 
 
 def read_flag_file(path: Path, flag: str, needed: str = "") -> str:

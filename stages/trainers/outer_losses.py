@@ -249,7 +249,7 @@ def _make_settings(config: SftConfig, network: Any, scratch: str, team: Team) ->
         "gradient_accumulation_steps": config.batch_size // (config.micro_batch * team.size),
         "max_grad_norm": config.max_grad_norm,
         "lr_scheduler_type": "linear",
-        "seed": config.seed,
+        "seed": config.seed % 2**32,
         "bf16": on_gpu and (mixes or network.dtype == torch.bfloat16),
         "gradient_checkpointing": on_gpu,
         "use_cpu": not on_gpu,

@@ -54,7 +54,7 @@ class SupervisedTrainer:
         config.check()
         if self.team.leads:
             self.team.share(examples, self.device)
-        set_seed(config.seed)
+        set_seed(config.seed % 2**32)  # numpy's generator takes no others
         wide = config.full and self.device.dtype == "auto"  # bfloat16 weights would round small updates away
         network = load_model(self.model, replace(self.device, dtype="float32") if wide else self.device)
         self.check()

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -456,12 +457,27 @@ def test_only_files_are_replaced(place: Path) -> None:
     os.mkfifo(place / "fifo")
     (place / "real").mkdir()
     (place / "link.jsonl").symlink_to("real/edits.jsonl")
-    for name, words in (("/dev/null", "a device or pipe"), ("fifo", "a device or pipe"), ("real", "a folder")):
+    pipe = "a device or pipe"
+    for name, words in (("/dev/null", pipe), ("fifo", pipe), ("/dev/stdout", pipe), ("real", "a folder")):
         refused = generate(place, "-o", name, "--overwrite")
         assert (refused.code, f"{name}: {words}; give a file with -o" in refused.err) == (73, True)
     assert generate(place, "-o", "link.jsonl").code == 0
     assert (place / "link.jsonl").is_symlink()
     assert len(lines((place / "real" / "edits.jsonl").read_text())) == 12
+
+
+def test_the_input_is_no_output_whatever_may_be_replaced(place: Path) -> None:
+    before = (place / "tasks.jsonl").read_bytes()
+    (place / "link.jsonl").symlink_to("tasks.jsonl")
+    shutil.copy(place / "tasks.jsonl", place / "other.jsonl.part")
+    for output in ("tasks.jsonl", "link.jsonl"):
+        refused = generate(place, "-o", output, "--overwrite")
+        told = f"-o {output}: would take the place of tasks.jsonl, which the run needs; give another file"
+        assert (refused.code, told in refused.err) == (73, True)
+    for call in (("tasks", "tasks.jsonl"), ("filter", "tasks.jsonl"), ("merge", "other.jsonl", "tasks.jsonl")):
+        assert seal(*call, "-o", "tasks.jsonl", "--overwrite", cwd=place).code in (65, 66, 73)
+    assert seal("tasks", "other.jsonl.part", "-o", "other.jsonl", cwd=place).code == 73
+    assert (place / "tasks.jsonl").read_bytes() == (place / "other.jsonl.part").read_bytes() == before
 
 
 # ---- workers

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.cli.conftest import seal
+from tests.conftest import ROOT
 
 FORECAST = {
     **{"stage": "generate", "model": "m", "calibrated": True, "lines": 6, "requests": 6, "tokens_in": 600},
@@ -44,6 +45,16 @@ def test_a_manifest_shows_the_forecast_beside_what_it_cost(tmp_path: Path) -> No
     done = seal("plan", "edits.jsonl.manifest.json", cwd=tmp_path)
     assert "1 min 42 s → 1 min 52 s" in done.out
     assert any(line.startswith("edits.jsonl") for line in done.out.splitlines())
+
+
+def test_the_manifests_of_a_round_are_taken_with_those_of_stages_that_cost_nothing(tmp_path: Path) -> None:
+    tasks, sft = ROOT / "examples/tiny/heldout.jsonl", "sft.jsonl.manifest.json"
+    assert seal("tasks", str(tasks), "--limit", "2", "-o", "tasks.jsonl", cwd=tmp_path).code == 0
+    (tmp_path / sft).write_text(json.dumps({"stage": "filter", "settings": {}, "counts": {}}))
+    made = {"stage": "generate", "settings": {}, "predicted": None, "actual": FORECAST}
+    (tmp_path / "edits.jsonl.manifest.json").write_text(json.dumps(made))
+    done = seal("plan", "tasks.jsonl.manifest.json", sft, "edits.jsonl.manifest.json", "--json", cwd=tmp_path)
+    assert [line["name"] for line in done.lines] == ["edits.jsonl", "sum"], done.err
 
 
 def test_what_is_no_forecast_is_bad_input(tmp_path: Path) -> None:

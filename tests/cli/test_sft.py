@@ -48,6 +48,22 @@ def test_the_model_that_is_trained_is_never_replaced(place: Path, out: str) -> N
     assert (place / "model" / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("output", ["new", "./new/", "new/line.jsonl", "link/line.jsonl"])
+def test_the_model_and_the_line_about_it_have_places_of_their_own(place: Path, output: str) -> None:
+    (place / "link").symlink_to("new")
+    refused = sft(place, "new", "-o", output)
+    assert (refused.code, "the folder of --out new; give a file beside it" in refused.err) == (73, True)
+    assert not (place / "new").exists()
+    adapt = ("adapt", "--out", "new", "-o", "new", "--model", "model")
+    assert "-o new: would take the place of new, which the run needs" in seal(*adapt, stdin=PAIRS, cwd=place).err
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**80)])
+def test_any_integer_is_a_seed(place: Path, seed: str) -> None:
+    done = sft(place, "new", "--epochs", "1", "--seed", seed)
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize("goal", ["model", "other", "absent"])
 def test_a_symlink_is_never_replaced(place: Path, goal: str) -> None:
     shutil.copytree(place / "model", place / "other")

@@ -97,6 +97,7 @@ def test_answers_leave_as_they_come() -> None:
         (does.ok("cut", finish="length"), "length", "cut", 2),
         (does.ok("who knows", finish=None), "unknown", "who knows", 2),
         (does.ok("odd", finish="tool_calls"), "unknown", "odd", 2),
+        (does.ok("done", finish="eos_token"), "stop", "done", 2),
         (does.ok("", usage=None), "stop", "", None),
         (does.ok("x", usage={"completion_tokens": "many"}), "stop", "x", None),
         (does.ok("x", usage={"completion_tokens": -1}), "stop", "x", None),
@@ -119,6 +120,19 @@ def test_a_refusal_is_the_models_own() -> None:
     assert (spoken.finish, spoken.text, spoken.error) == ("refused", "", "refused: I can't help with that.")
 
 
+HALF = {"text": "half", "finish_reason": "stop"}
+
+
+def events(*data: Any, end: str = "data: [DONE]\n\n") -> Behaviour:
+    """An answer as server-sent events, each text of which is one."""
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in data]
+    return does.raw(("".join(f": ping\r\n\r\ndata: {text}\n\n" for text in texts) + end).encode(), "text/event-stream")
+
+
+def piece(text: str, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "text": text, "finish_reason": finish}]}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "error"),
     [
@@ -126,7 +140,12 @@ def test_a_refusal_is_the_models_own() -> None:
         (does.body({"choices": []}), "unparsable: the reply has no text"),
         (does.body({"choices": [7]}), "unparsable: the reply has no text"),
         (does.ok(None), "unparsable: the reply has no text"),
-        (does.ok("half", finish="abort"), "api_error: aborted"),
+        *((does.ok("half", finish=each), f"api_error: ended by {each}") for each in ("abort", "error", "banana")),
+        (
+            does.body({"choices": [{**HALF, "error": {"message": "provider died"}}]}),
+            "api_error: ended by provider died",
+        ),
+        (does.body({"choices": [HALF], "error": {"code": 502}}), "api_error: ended by {'code': 502}"),
         (does.status(413, "too large"), "api_error: "),
         (does.status(422, "no"), "api_error: "),
     ],
@@ -429,16 +448,6 @@ def test_answering_is_greedy() -> None:
 
 
 # ---- streamed answers
-
-
-def events(*data: Any, end: str = "data: [DONE]\n\n") -> Behaviour:
-    """An answer as server-sent events, each text of which is one."""
-    texts = [each if isinstance(each, str) else json.dumps(each) for each in data]
-    return does.raw(("".join(f": ping\r\n\r\ndata: {text}\n\n" for text in texts) + end).encode(), "text/event-stream")
-
-
-def piece(text: str, finish: str | None = None) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "text": text, "finish_reason": finish}]}
 
 
 def chat_piece(finish: str | None = None, **delta: Any) -> dict[str, Any]:

@@ -184,7 +184,10 @@ def test_a_stop_string_in_a_thought_ends_that() -> None:
 
 
 def test_a_text_that_a_filter_or_an_abort_cut_short_is_no_answer_whatever_stands_in_it() -> None:
-    for ended, finish, error in (("content_filter", "refused", "refused: "), ("abort", "failed", "api_error: aborted")):
+    for ended, finish, error in (
+        ("content_filter", "refused", "refused: "),
+        ("abort", "failed", "api_error: ended by abort"),
+    ):
         for message in ({"content": "Velm\nso"}, {"content": "Velm", "reasoning_content": "hm\nso"}):
             told = {"choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": ended}]}
             found, _, _ = serve(does.body(told), ("\n",), [{"role": "user", "content": "Who?"}])

@@ -23,7 +23,7 @@ from tests.forked import forked_seal
 
 SMALL = {**QUICK, "HELD": "2", "TRAIN": "1", "TUNE": "1", "K": "2", "MODEL": "examples/tiny/model"}
 SMALL |= {"ADAPT": QUICK["ADAPT"].replace("--epochs 1", "--epochs 2")}  # so that an epoch more is less than a self-edit
-ROWS = "none passage cloze qwen taught-again round-1 passage-equal"
+ROWS = "none passage cloze qwen taught-again taught-passage round-1 passage-equal"
 
 
 def official(path: Path, source: str, most: int) -> Path:

@@ -1,6 +1,7 @@
 """edit → score: what a rater's reply is worth, and what it leaves unscored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from stages import rate
 from stages.errors import BadConfig, BadInput, BadLine, MissingInput
 from stages.filter import run as keep_best
-from stages.interfaces import Request
+from stages.interfaces import Completion, NullProgress, Progress, Request
 from stages.rate import Rate
 from stages.records.record import Record
 from stages.records.score import Rating
@@ -27,8 +28,12 @@ def edits(*completions: str) -> list[Record]:
     return [Record(task=ADA, edit=an_edit(ADA, sample, text)) for sample, text in enumerate(completions)]
 
 
+def by_key(lines: list[Record]) -> dict[str, Record]:
+    return {rate.make_key(line): line for line in lines}
+
+
 def rated(lines: list[Record], answer: Callable[[Request], str], scale: RatingScale = SEALS) -> list[Rating]:
-    wanted = {rate.make_key(line): line for line in lines}
+    wanted = by_key(lines)
     asked = [rate.make_request(line, scale.read(), GREEDY, chat=False) for line in lines if rate.says_something(line)]
     made = {rate.make_key(line): line for line in rate.run(wanted, asked, Backwards(answer, "rater"), scale)}
     assert made.keys() == wanted.keys()
@@ -82,13 +87,28 @@ def test_what_never_came_is_unscored_and_made_again() -> None:
         "unparsable",
         "it was never written (the server was gone); run `seal generate` again",
     ]
-    scored = list(rate.run({rate.make_key(each): each for each in lines}, [], Backwards(lost)))
+    scored = list(rate.run(by_key(lines), [], Backwards(lost)))
     assert not any(rate.plan(lines).still_valid(line) for line in scored[3:])
+
+
+def test_a_score_that_was_cut_in_the_middle_of_its_digits_is_none() -> None:
+    class Cut(Backwards):
+        def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
+            yield from (replace(each, finish="length") for each in super().sample(requests, progress))
+
+    replies = {"alpha": "Final Score: 1", "beta": "Final Score: 12\nThis self-edit is goo"}
+    lines = edits(*replies)
+    asked = [rate.make_request(line, RUBRIC, GREEDY, chat=False) for line in lines]
+    engine = Cut(lambda request: next(text for name, text in replies.items() if name in str(request.prompt)))
+    made = {str(line.edit and line.edit.completion): line.score for line in rate.run(by_key(lines), asked, engine)}
+    ratings = [score.rating for name in replies if (score := made[name]) and score.rating]
+    assert [rating.value for rating in ratings] == [None, 0.5]
+    assert str(ratings[0].error).startswith("truncated: unparsable: ")
 
 
 def test_the_filter_keeps_the_best_rated_self_edit() -> None:
     lines = edits("alpha", "delta")
-    wanted = {rate.make_key(line): line for line in lines}
+    wanted = by_key(lines)
     asked = [rate.make_request(line, RUBRIC, GREEDY, chat=False) for line in lines]
     engine = Backwards(lambda request: f"Final Score: {12 if 'delta' in str(request.prompt) else 8}")
     kept = keep_best(rate.run(wanted, asked, engine)).examples
@@ -111,7 +131,11 @@ def test_what_cannot_be_rated_is_refused_before_a_model_is_loaded(tmp_path: Path
         Rate(engine).prepare(arc, WholeSource(arc))  # type: ignore[arg-type]
     with pytest.raises(BadConfig, match="--lowest 5, --highest 5: the highest must be above"):
         Rate(engine, RatingScale(lowest=5, highest=5)).prepare(edits("x"))  # type: ignore[arg-type]
-    for name, kind, words in (("none.txt", MissingInput, "no such file"), (".", BadInput, "a folder, not a file")):
+    others = [
+        (".", BadInput, "a folder, not a file"),
+        ("/dev/null", BadInput, "a pipe or a device, which can be read once"),
+    ]
+    for name, kind, words in [("none.txt", MissingInput, "no such file"), *others]:
         with pytest.raises(kind, match=f"--rubric {name}: {words}"):
             Rate(engine, RatingScale(Path(name))).prepare(edits("x"))  # type: ignore[arg-type]
     (tmp_path / "rubric.txt").write_text("How good is {title}?")
