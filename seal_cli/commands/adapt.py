@@ -104,13 +104,11 @@ def adapt(
     """
     from seal_cli.runs.drive import drive  # late, as all that a run needs: help does without
     from seal_cli.runs.engines import FlaggedJudge
-    from seal_cli.runs.journal import check_place
     from stages.adapt import Adapt
 
-    check_place(run.output, (flags.out,))
     PadMode.parse(fit.values.get("pad_mode", "none"))
     trainer.check()
-    _check_order(flags, pooling, lines, cluster)
+    _check_order(flags, pooling, lines, run, cluster)
     served = trainer.name == TINKER
     if served:
         refuse_given({"--ray": cluster.address}, "the service of --trainer tinker does the work; leave it out")
@@ -133,8 +131,11 @@ def _refuse_judge(grader: JudgeFlags, *, served: bool) -> None:
     refuse_given(unused, "it is for the judge of a gate; give --gate X --retain FILE")
 
 
-def _check_order(flags: AdaptFlags, pooling: Pooling, lines: InputFlags, cluster: Cluster) -> None:
-    """Raise BadConfig for ways to train that exclude each other."""
+def _check_order(flags: AdaptFlags, pooling: Pooling, lines: InputFlags, run: RunFlags, cluster: Cluster) -> None:
+    """Raise BadConfig for ways to train that exclude each other, ExistingOutput for one place of adapters and lines."""
+    from seal_cli.runs.journal import check_place
+
+    check_place(run.output, (flags.out,))
     if flags.sequential and lines.shard:
         raise BadConfig(f"--shard {lines.shard}: the self-edits of a sequence follow each other; leave it out")
     if flags.sequential and pooling.is_on:
