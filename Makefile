@@ -28,7 +28,7 @@ help: ## Show the targets and the round's variables
 	@echo "  DOCS MODEL RUN EXAM SEED CHUNK K BUDGET TEMPLATE KEEP RANK REPLAY ANCHORS PROBES GATE ROWS RAG RAY PLAN"
 	@echo "  QUIZ GENERATE TRIAL FILTER ADAPT EVAL CARD (flags of these stages); of make capacity also RANKS SEEDS"
 	@echo; echo "Variables of make demo-real, whose defaults are in examples/gemma/run.sh:"
-	@echo "  MODEL RUN SEAL_DATA HELDOUT TASKS GPT HELD TRAIN K HELD_K SEEDS SEED FULL ROWS BEST CLOZE ASKED TUNE RATES EPOCHS TUNED PLAN"
+	@echo "  MODEL RUN SEAL_DATA HELDOUT TASKS GPT HELD TRAIN K HELD_K SEEDS SEED FULL ROWS BEST CLOZE ASKED TUNE RATES EPOCHS RANKS TUNED PLAN"
 	@echo "  GENERATE ADAPT EVAL RAG FILTER SFT TEACH (flags of these stages)"
 
 setup: $(INSTALLED) ## Make a virtual environment with pinned dependencies (with vLLM on a GPU machine)
