@@ -134,6 +134,9 @@ def test_lines_that_cannot_be_graded_name_why() -> None:
     assert refusal(line, line).endswith("occurs twice; each line must be another")
     strange = line.grow(task=a_task(pairs=[("Another question?", "Velm"), ("And one more?", "x")]))
     assert "which is none of its questions" in refusal(strange)
+    assert line.score
+    fewer = line.score.model_copy(update={"answers": line.score.answers[:1]})
+    assert "no answer to " in refusal(line.grow(score=fewer))
     assert refusal(Record(task=task)) == f"task {task.id} has no score (run `seal eval` first)"
 
 
