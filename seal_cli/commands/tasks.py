@@ -134,7 +134,7 @@ def tasks(
     Known are texts (.txt, .md, .markdown, .rst), documents (.pdf, .html, .docx, .epub), code, SQuAD's JSON (1.1 and
     2.0), lists and lines of {title, context, questions: [{question, answer}]}, rows of one question and its answers,
     tables, ARC's challenges and single tasks, record lines, datasets with SQuAD's columns, and the official SEAL files.
-    Folders are read to any depth; what is left out is said. The same content is taken once.
+    Folders are read to any depth; what is left out is said. What two files share is taken once.
     A text or document is one task, or with --chunk-tokens one for each chunk.
 
     \b
