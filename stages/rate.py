@@ -237,9 +237,10 @@ def _read_rating(completion: Completion, scale: RatingScale) -> Rating:
     if completion.error or said is None:
         why = completion.error or explain_no_answer(completion.finish)
         return Rating(text=None if completion.error else completion.text, points=None, value=None, error=why)
-    cut = completion.finish == "length"  # half a number is another one
-    points, error = scale.read_points(said.rpartition("\n")[0] if cut else said)
-    error = error and (f"truncated: {error}; give --max-tokens" if cut else error)
+    points, error = scale.read_points(said)
+    whole = said.rpartition("\n")[0] if completion.finish == "length" else said
+    if error is None and scale.read_points(whole)[0] != points:  # half a number is another one
+        points, error = None, f"truncated: the score in {said[-60:]!r} may go on; give more --max-tokens"
     value = None if points is None else (points - scale.lowest) / (scale.highest - scale.lowest)
     return Rating(text=completion.text, points=points, value=value, error=error)
 

@@ -96,14 +96,14 @@ def test_a_score_that_was_cut_in_the_middle_of_its_digits_is_none() -> None:
         def sample(self, requests: Iterable[Request], progress: Progress = NullProgress()) -> Iterator[Completion]:
             yield from (replace(each, finish="length") for each in super().sample(requests, progress))
 
-    replies = {"alpha": "Final Score: 1", "beta": "Final Score: 12\nThis self-edit is goo"}
+    replies = {"alpha": "Final Score: 15", "beta": "Final Score: 12\nThis self-edit is goo"}
     lines = edits(*replies)
     asked = [rate.make_request(line, RUBRIC, GREEDY, chat=False) for line in lines]
     engine = Cut(lambda request: next(text for name, text in replies.items() if name in str(request.prompt)))
     made = {str(line.edit and line.edit.completion): line.score for line in rate.run(by_key(lines), asked, engine)}
     ratings = [score.rating for name in replies if (score := made[name]) and score.rating]
     assert [rating.value for rating in ratings] == [None, 0.5]
-    assert str(ratings[0].error).startswith("truncated: unparsable: ")
+    assert str(ratings[0].error).startswith("truncated: the score in ")
 
 
 def test_the_filter_keeps_the_best_rated_self_edit() -> None:
