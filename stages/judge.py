@@ -114,11 +114,11 @@ class Gradable:
         strange = next((answer.id for answer in score.answers if answer.id not in asked), None)
         if strange is not None:
             raise BadLine(f"task {task.id}: an answer to {strange}, which is none of its questions")
+        if any(_is_right_unsaid(answer) for answer in score.answers):
+            raise BadLine(f"task {task.id}: an answer that was never given is graded as right")
         given = {answer.id for answer in score.answers}
         if missing := next((question_id for question_id in asked if question_id not in given), None):
             raise BadLine(f"task {task.id}: no answer to {missing}, one of its questions; run `seal eval` again")
-        if any(_is_right_unsaid(answer) for answer in score.answers):
-            raise BadLine(f"task {task.id}: an answer that was never given is graded as right")
         kind = "adapter" if line.adapter else "self-edit" if line.edit else "task"
         self.distinct.add(task, (owner, task.id), f"{kind} {owner} occurs twice")  # one adapter may answer many tasks
 
