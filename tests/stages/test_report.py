@@ -217,3 +217,11 @@ def test_a_plot_says_how_many_tasks_each_row_has_where_they_differ() -> None:
     assert axes.get_title() == "mean over 1 to 3 tasks, 95 % interval"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["all\nn = 3", "short\nn = 1"]
     assert drawn(report.run([("all", lines([4]))])).get_title() == "mean over 1 task, 95 % interval"
+
+
+def test_any_integer_is_a_seed_of_intervals_and_p_values() -> None:
+    values = np.array([0.1, 0.4, 0.9])
+    for seed in (-1, 2**80):
+        low, high = rows.bootstrap_interval(values, seed)
+        assert 0.1 <= low < values.mean() < high <= 0.9
+        assert 0 < rows.compute_p_value(values, seed) <= 1
