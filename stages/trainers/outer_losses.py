@@ -104,10 +104,7 @@ def _make_completing(
     the loss is trl's, or of the model's own logits where there are weights. `takes_trl_loss` tells which it is.
     """
     import torch
-    from torch.nn.functional import cross_entropy
     from trl import SFTConfig, SFTTrainer
-
-    from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy
 
     weighted, on_cpu = config.loss == "weighted", network.device.type == "cpu"
 
@@ -132,15 +129,8 @@ def _make_completing(
             targets = rest.pop("labels")[:, 1:]
             outputs = model(**rest, use_cache=False)
             kept = targets.ne(-100)
-            found, weights = outputs.logits[:, :-1][kept], inputs["weight"][:, None].expand_as(targets)[kept]
-            wide = torch.promote_types(found.dtype, torch.float32)
-            if self.head is None:
-                losses = cross_entropy(found.to(wide), targets[kept], reduction="none")
-                total = (weights.to(wide) * losses).sum()
-            else:
-                total, _ = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-                    found.to(self.head.weight.dtype), self.head, targets[kept], weights.to(wide)
-                )
+            weights = inputs["weight"][:, None].expand_as(targets)[kept]
+            total = _sum_weighted(outputs.logits[:, :-1][kept], self.head, targets[kept], weights)
             count = kept.sum() if num_items_in_batch is None else num_items_in_batch
             loss = total / torch.as_tensor(count).clamp(min=1)
             if num_items_in_batch is not None:
@@ -154,6 +144,20 @@ def _make_completing(
     trainer.takes_trl_loss = not (weighted or trainer.sets_head_aside)
     trainer.model_accepts_loss_kwargs = True  # a step's tokens are counted over its passes, whatever the model takes
     return trainer
+
+
+def _sum_weighted(found: Any, head: Any, targets: Any, weights: Any) -> Any:
+    """Sum weight · cross-entropy over n targets of states (n, hidden) before a `head`, or of logits (n, vocabulary)."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from stages.trainers.batched.chunked_loss import ChunkedCrossEntropy
+
+    wide = torch.promote_types(found.dtype, torch.float32)
+    if head is None:
+        return (weights.to(wide) * cross_entropy(found.to(wide), targets, reduction="none")).sum()
+    states = found.to(head.weight.dtype)  # autocast has widened them
+    return ChunkedCrossEntropy.apply(states, head, targets, weights.to(wide))[0]  # type: ignore[no-untyped-call]
 
 
 def _collate(tokenizer: Any, device: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
